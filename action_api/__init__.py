@@ -1,0 +1,1 @@
+"""People and Alertmanager ask here; the worker acts."""

@@ -1,0 +1,1 @@
+"""Reads Proxmox VE, receives heartbeats and serves metrics; never changes a guest."""

@@ -1,0 +1,1 @@
+"""One module per area: a METRICS table and a function."""

@@ -1,0 +1,1 @@
+"""Heartbeats: what agents inside guests say of themselves."""

@@ -1,0 +1,1 @@
+"""The Proxmox VE API as pvewatch uses it: client, models and errors."""

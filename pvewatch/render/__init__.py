@@ -1,0 +1,1 @@
+"""Prometheus, Alertmanager and Grafana files out of Settings."""

@@ -1,0 +1,1 @@
+"""A Proxmox VE API in miniature, for demonstrations and tests."""

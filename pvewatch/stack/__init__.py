@@ -1,0 +1,1 @@
+"""Starts, checks and stops the whole stack on one machine without containers."""
