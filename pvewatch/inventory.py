@@ -1,0 +1,158 @@
+"""What the exporter tells the action API: one JSON document of everything known, with ages.
+
+This module is the contract of both sides and the client of one of them.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import requests
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pvewatch.secrets import Secret
+
+INVENTORY_PATH = "/api/v1/inventory"
+MAX_INVENTORY_BYTES = 64 * 1024 * 1024
+
+GuestKind = Literal["qemu", "lxc"]
+
+
+class _Entry(BaseModel):
+    # An older action API reads a newer exporter: what it does not know yet is not an error.
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class HeartbeatEntry(_Entry):
+    """The newest heartbeat of a guest's agent. Times are the server's clock, unix seconds."""
+
+    last_seen: float
+    boot_id: str
+    agent_version: str
+    sequence: int
+    silent: bool
+    timeout_seconds: float
+
+
+class GuestEntry(_Entry):
+    """A VM or container. A figure that is not known is None."""
+
+    cluster: str
+    kind: GuestKind
+    vmid: int
+    id: str
+    name: str | None
+    node: str
+    status: str
+    template: bool
+    lock: str | None = None
+    tags: list[str] = Field(default_factory=list)
+    ha_state: str | None = None
+    uptime_seconds: float | None = None
+    onboot: bool | None = None
+    expected_running: bool = False
+    pool: str | None = None
+    cpu_ratio: float | None = None
+    memory_used_bytes: float | None = None
+    memory_limit_bytes: float | None = None
+    heartbeat: HeartbeatEntry | None = None
+
+
+class NodeEntry(_Entry):
+    """A node of a cluster; `status` is online, offline or unknown."""
+
+    name: str
+    status: str
+    uptime_seconds: float | None = None
+    cpu_ratio: float | None = None
+    memory_used_bytes: float | None = None
+    memory_limit_bytes: float | None = None
+
+
+class StorageEntry(_Entry):
+    """A storage as one node sees it."""
+
+    id: str
+    storage: str
+    node: str
+    status: str
+    shared: bool
+    used_bytes: float | None = None
+    limit_bytes: float | None = None
+
+
+class ClusterEntry(_Entry):
+    """One configured cluster.
+
+    `members` are the configured names that turned out to be this cluster (its own name first); `age_seconds` is the
+    age of the guests' figures, None when there are none; `error` says why the newest attempt failed.
+    """
+
+    name: str
+    members: list[str]
+    web_url: str
+    age_seconds: float | None
+    error: str | None
+    quorate: bool | None
+    version: str | None
+    nodes: list[NodeEntry] = Field(default_factory=list)
+    guests: list[GuestEntry] = Field(default_factory=list)
+    storages: list[StorageEntry] = Field(default_factory=list)
+
+
+class Inventory(_Entry):
+    """Everything the exporter knows at `generated_at` (unix seconds)."""
+
+    generated_at: float
+    clusters: list[ClusterEntry]
+
+    def cluster(self, name: str) -> ClusterEntry | None:
+        """The cluster of that configured name, or None."""
+        return next((entry for entry in self.clusters if entry.name == name), None)
+
+    def guest(self, cluster: str, vmid: int) -> GuestEntry | None:
+        """The guest of that cluster and VMID, or None."""
+        entry = self.cluster(cluster)
+        if entry is None:
+            return None
+        return next((guest for guest in entry.guests if guest.vmid == vmid), None)
+
+
+class InventoryUnavailable(Exception):
+    """The exporter did not give an inventory; the message says why and where to look."""
+
+
+class InventoryClient:
+    """Reads the exporter's inventory. One connection is kept; not for use by several threads at once."""
+
+    def __init__(self, url: str, token: Secret, timeout: float = 5) -> None:
+        self._url = url.rstrip("/") + INVENTORY_PATH
+        self._token = token
+        self._timeout = timeout
+
+    def fetch(self) -> Inventory:
+        """Get the inventory as it is now.
+
+        Raises InventoryUnavailable when the exporter cannot be reached, refuses, or answers something else.
+        """
+        headers = {"Authorization": f"Bearer {self._token.reveal()}"}
+        try:
+            with requests.get(
+                self._url, headers=headers, timeout=self._timeout, allow_redirects=False, stream=True
+            ) as answer:
+                if answer.status_code != 200:
+                    raise InventoryUnavailable(f"the exporter at {self._url} answered {answer.status_code}")
+                body = answer.raw.read(MAX_INVENTORY_BYTES + 1, decode_content=True)
+        except requests.RequestException as error:
+            reason = type(error).__name__
+            raise InventoryUnavailable(
+                f"the exporter at {self._url} does not answer ({reason}); is it running?"
+            ) from error
+        if len(body) > MAX_INVENTORY_BYTES:
+            raise InventoryUnavailable(f"the exporter at {self._url} sent more than {MAX_INVENTORY_BYTES} bytes")
+        try:
+            return Inventory.model_validate_json(body)
+        except ValidationError as error:
+            raise InventoryUnavailable(
+                f"the exporter at {self._url} sent an inventory of another version ({error.error_count()} differences)"
+            ) from error

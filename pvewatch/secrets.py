@@ -1,0 +1,107 @@
+"""Secrets: where they are, how they are read, and the three that pvewatch makes for itself.
+
+A `Secret` shows itself only through `.reveal()`, so that no log line, page, traceback or repr can hold one by accident.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets as random_source
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pvewatch.config_problems import ConfigError, Problem
+
+InternalSecret = Literal["heartbeat", "inventory", "webhook"]
+
+
+class Secret:
+    """A value that does not print itself."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The value itself, for the one call that needs it."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    __str__ = __repr__
+
+
+@dataclass(frozen=True, slots=True)
+class SecretRef:
+    """Where a secret is: a file, or an environment variable."""
+
+    file: Path | None = None
+    env: str | None = None
+
+    @property
+    def place(self) -> str:
+        """A name of the place for messages."""
+        return str(self.file) if self.file is not None else f"environment variable {self.env}"
+
+    def resolve(self, env: Mapping[str, str] | None = None) -> Secret:
+        """Read the secret, without its trailing newline. Raises ConfigError naming the place and the remedy."""
+        if self.file is not None:
+            return _read_file(self.file)
+        value = (os.environ if env is None else env).get(self.env or "", "").strip()
+        if not value:
+            raise ConfigError([Problem(self.place, "is not set", f"export {self.env} with the token's secret")])
+        return Secret(value)
+
+
+def _read_file(path: Path) -> Secret:
+    try:
+        mode = path.stat().st_mode
+        value = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        remedy = f"write the secret into it and run: chmod 600 {path}"
+        raise ConfigError([Problem(str(path), f"cannot be read: {error.strerror}", remedy)]) from error
+    if mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP):
+        raise ConfigError([Problem(str(path), "can be read or changed by others", f"run: chmod 600 {path}")])
+    if not value:
+        raise ConfigError([Problem(str(path), "is empty", "write the secret into it")])
+    return Secret(value)
+
+
+def internal_secret_file(data_dir: Path, name: InternalSecret) -> Path:
+    """The file of a secret that only pvewatch's own processes share."""
+    return data_dir / "secrets" / name
+
+
+def read_internal_secret(data_dir: Path, name: InternalSecret, *, create: bool = False) -> Secret:
+    """Read one of pvewatch's own secrets.
+
+    `heartbeat`: agents' tokens derive from it. `inventory`: the action API reads the exporter with it. `webhook`:
+    Alertmanager calls the action API with it.
+    With `create` it is made on first use (43 characters, mode 0600); two processes starting at once agree on one.
+    Raises ConfigError when it is missing and may not be made.
+    """
+    path = internal_secret_file(data_dir, name)
+    if create and not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        scratch = path.with_name(f".{name}.{os.getpid()}.{random_source.token_hex(4)}")
+        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(random_source.token_urlsafe(32) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            # link() refuses an existing target: of two starters one wins, whole, and both read the winner's file.
+            os.link(scratch, path)
+        except FileExistsError:
+            pass
+        finally:
+            scratch.unlink()
+    if not path.exists():
+        remedy = "start the exporter or run `pvewatch render` first: they make it"
+        raise ConfigError([Problem(str(path), "is missing", remedy)])
+    return _read_file(path)
