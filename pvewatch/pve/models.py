@@ -45,7 +45,7 @@ class NodeStatusRow:
 
 @dataclass(frozen=True, slots=True)
 class ClusterStatus:
-    """`GET /cluster/status`. A standalone host has no cluster row: `name`, `quorate`, `version`, `node_count` are None."""
+    """`GET /cluster/status`. A standalone host has no cluster row: all but `nodes` is None."""
 
     name: str | None
     quorate: bool | None

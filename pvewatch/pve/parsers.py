@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from pvewatch.pve.models import (
     ClusterStatus,
@@ -33,6 +33,7 @@ _UPID = re.compile(
     r"(?P<type>[^:\s/]+):(?P<id>[^:\s/]*):(?P<user>[^:\s/]+):"
 )
 _SIZE_LIMIT = 2**63
+_Item = TypeVar("_Item")
 
 
 class WrongShape(ValueError):
@@ -131,26 +132,16 @@ def resources(data: object) -> Resources:
     skipped += len(cast(list[Any], data)) - len(found)
     for row in found:
         kind = row.get("type")
-        item: object | None
+        known = True
         if kind in ("qemu", "lxc"):
-            item = guest(row, cast(GuestKind, kind))
-            if item:
-                guests.append(cast(Guest, item))
+            known = _collect(guests, guest(row, cast(GuestKind, kind)))
         elif kind == "node":
-            item = node(row)
-            if item:
-                nodes.append(cast(Node, item))
+            known = _collect(nodes, node(row))
         elif kind == "storage":
-            item = storage(row)
-            if item:
-                storages.append(cast(Storage, item))
+            known = _collect(storages, storage(row))
         elif kind == "pool":
-            item = text(row.get("pool"))
-            if item:
-                pools.append(str(item))
-        else:
-            continue
-        skipped += item is None
+            known = _collect(pools, text(row.get("pool")))
+        skipped += not known
     return Resources(
         guests=tuple(sorted(guests, key=lambda item: (item.vmid, item.kind))),
         nodes=tuple(sorted(nodes, key=lambda item: item.name)),
@@ -158,6 +149,12 @@ def resources(data: object) -> Resources:
         pools=tuple(sorted(pools)),
         skipped=skipped,
     )
+
+
+def _collect(into: list[_Item], item: _Item | None) -> bool:
+    if item is not None:
+        into.append(item)
+    return item is not None
 
 
 def guest(row: Mapping[str, Any], kind: GuestKind) -> Guest | None:

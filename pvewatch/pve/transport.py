@@ -1,0 +1,124 @@
+"""One HTTPS connection pool to one Proxmox VE host: trust, time-outs, size bounds.
+
+proxmoxer builds the addresses and speaks the protocol; this module gives it a session that trusts what the
+configuration says, follows no redirect, and reads no more than it should.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+import time
+from typing import Any
+
+import requests
+from proxmoxer.backends.https import Backend
+from proxmoxer.core import ProxmoxResource
+from requests.adapters import HTTPAdapter
+
+from pvewatch.config import Cluster, HostPort
+from pvewatch.secrets import Secret
+
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+_CHUNK = 256 * 1024
+
+
+class AnswerTooLarge(requests.RequestException):
+    """The answer is larger than any real one, or drips in for longer than allowed."""
+
+
+class NotJson(ValueError):
+    """A 2xx answer whose body is not a JSON mapping with `data`."""
+
+
+class _Serializer:
+    """proxmoxer's own serializer turns garbage into a result; this one says so."""
+
+    def get_accept_types(self) -> str:
+        return "application/json"
+
+    def loads(self, response: requests.Response) -> Any:
+        try:
+            document = json.loads(response.content)
+        except ValueError as error:
+            raise NotJson("the answer is not JSON") from error
+        if not isinstance(document, dict) or "data" not in document:
+            raise NotJson("the answer is JSON, but not Proxmox VE's form with `data`")
+        return document["data"]
+
+    def loads_errors(self, response: requests.Response) -> dict[str, str] | None:
+        """The `errors` of a 400; 401 and 595 have an empty body, so nothing is expected here."""
+        try:
+            document = json.loads(response.content)
+        except ValueError:
+            return None
+        errors = document.get("errors") if isinstance(document, dict) else None
+        return errors if isinstance(errors, dict) else None
+
+
+class _BoundedAdapter(HTTPAdapter):
+    """Pins a certificate if asked to, and bounds size and duration of every answer."""
+
+    def __init__(self, fingerprint: str | None, total_seconds: float, pool_size: int) -> None:
+        self._fingerprint = fingerprint
+        self._total_seconds = total_seconds
+        super().__init__(pool_connections=1, pool_maxsize=pool_size, max_retries=0, pool_block=False)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        if self._fingerprint:
+            # Checked by urllib3 after the handshake and before the first byte of the request (and so of the token).
+            kwargs["assert_fingerprint"] = self._fingerprint
+        super().init_poolmanager(*args, **kwargs)  # type: ignore[no-untyped-call]  # requests' stubs leave it untyped
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        kwargs["stream"] = True
+        deadline = time.monotonic() + self._total_seconds
+        response = super().send(request, *args, **kwargs)
+        body = bytearray()
+        for chunk in response.iter_content(_CHUNK):
+            body += chunk
+            if len(body) > MAX_ANSWER_BYTES or time.monotonic() > deadline:
+                response.close()
+                raise AnswerTooLarge(f"more than {MAX_ANSWER_BYTES} bytes or {self._total_seconds:.0f} s")
+        response._content = bytes(body)  # requests offers no other way to hand over a body that was read with a bound
+        return response
+
+
+def connect(
+    cluster: Cluster,
+    host: HostPort,
+    token_id: str,
+    secret: Secret,
+    *,
+    connect_timeout: float,
+    read_timeout: float,
+    pool_size: int,
+) -> tuple[ProxmoxResource, requests.Session]:
+    """proxmoxer's resource for the API root of one host, and the session below it (to close). Nothing is sent yet."""
+    user, _, token_name = token_id.partition("!")
+    backend = Backend(
+        str(host),
+        user=user,
+        token_name=token_name,
+        token_value=secret.reveal(),
+        verify_ssl=_trust(cluster),
+        timeout=(connect_timeout, read_timeout),
+    )
+    session: requests.Session = backend.get_session()
+    # PVE never redirects an API call; following one would carry a request to a host of somebody's choice.
+    session.max_redirects = 0
+    # A proxy or .netrc of the environment must not come between us and the hypervisor.
+    session.trust_env = False
+    session.mount("https://", _BoundedAdapter(cluster.fingerprint, 2 * read_timeout, pool_size))
+    resource = ProxmoxResource(base_url=backend.get_base_url(), session=session, serializer=_Serializer())
+    return resource, session
+
+
+def _trust(cluster: Cluster) -> str | bool:
+    """What requests calls `verify`. With a pinned fingerprint the chain is not looked at: the pin is stricter."""
+    if cluster.fingerprint or not cluster.verify_tls:
+        return False
+    if cluster.ca_file:
+        return str(cluster.ca_file)
+    # requests would trust its own bundle; an administrator expects what is installed on the system.
+    return ssl.get_default_verify_paths().cafile or True
