@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -18,7 +19,7 @@ from pvewatch.serve import PortTaken
 EXIT_CONFIGURATION = 2
 
 
-class _Settings:
+class SettingsSource:
     """Loads the configuration when a command asks for it, so that `--help` and `demo` need none."""
 
     def __init__(self, path: Path | None) -> None:
@@ -39,7 +40,37 @@ def fail_configuration(error: ConfigError) -> Any:
     sys.exit(EXIT_CONFIGURATION)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Lazy(click.Group):
+    """A group whose commands are imported when they are named.
+
+    The web process must never load proxmoxer, so starting it must not import what the other commands need.
+    """
+
+    def __init__(self, *args: Any, lazy: dict[str, str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._lazy = lazy
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *self._lazy])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self._lazy:
+            return super().get_command(ctx, cmd_name)
+        module, _, attribute = self._lazy[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+
+@click.group(
+    cls=_Lazy,
+    lazy={
+        "demo": "pvewatch.stack.cli:demo",
+        "simulator": "pvewatch.simulator.cli:simulator",
+        "up": "pvewatch.stack.cli:up",
+        "user": "action_api.people_cli:user",
+    },
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="pvewatch")
 @click.option(
     "--config",
@@ -66,12 +97,12 @@ def fail_configuration(error: ConfigError) -> Any:
 def cli(context: click.Context, config_file: Path | None, log_level: str, log_format: Any) -> None:
     """Monitoring, alerting and safe automation for Proxmox VE."""
     configure(log_level, log_format)
-    context.obj = _Settings(config_file)
+    context.obj = SettingsSource(config_file)
 
 
 @cli.command()
 @click.pass_obj
-def exporter(settings: _Settings) -> None:
+def exporter(settings: SettingsSource) -> None:
     """Read Proxmox VE, receive heartbeats, serve /metrics."""
     from exporter.main import run
 
@@ -80,7 +111,7 @@ def exporter(settings: _Settings) -> None:
 
 @cli.command("action-api")
 @click.pass_obj
-def action_api(settings: _Settings) -> None:
+def action_api(settings: SettingsSource) -> None:
     """Serve the pages and webhooks of the action API."""
     from action_api.app import run
 
@@ -90,7 +121,7 @@ def action_api(settings: _Settings) -> None:
 @cli.command()
 @click.option("--queue", type=click.Choice(["actions"]), default="actions", show_default=True)
 @click.pass_obj
-def worker(settings: _Settings, queue: str) -> None:
+def worker(settings: SettingsSource, queue: str) -> None:
     """Carry out what was asked for and recover hung guests."""
     from action_api.worker import run
 
@@ -100,7 +131,7 @@ def worker(settings: _Settings, queue: str) -> None:
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
 @click.pass_obj
-def check(settings: _Settings, as_json: bool) -> None:
+def check(settings: SettingsSource, as_json: bool) -> None:
     """Check the configuration and ask every cluster; exit 0 if all is well, 1 if something is missing."""
     from pvewatch.pve.check import check_all, print_report
 
@@ -116,7 +147,7 @@ def check(settings: _Settings, as_json: bool) -> None:
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="The folder to write to.")
 @click.option("--layout", type=click.Choice(["native", "compose"]), default="native", show_default=True)
 @click.pass_obj
-def render(settings: _Settings, out: Path, layout: Any) -> None:
+def render(settings: SettingsSource, out: Path, layout: Any) -> None:
     """Write the configuration of Prometheus, Alertmanager and Grafana."""
     from pvewatch.render import write_all
 
@@ -128,7 +159,7 @@ def render(settings: _Settings, out: Path, layout: Any) -> None:
 @click.argument("cluster")
 @click.argument("vmid", type=click.IntRange(100, 999_999_999))
 @click.pass_obj
-def agent_token(settings: _Settings, cluster: str, vmid: int) -> None:
+def agent_token(settings: SettingsSource, cluster: str, vmid: int) -> None:
     """Print the heartbeat token of one guest."""
     from exporter.heartbeats.tokens import token
 
@@ -141,47 +172,6 @@ def agent_token(settings: _Settings, cluster: str, vmid: int) -> None:
     except ConfigError as error:
         fail_configuration(error)
     click.echo(token(secret, cluster, vmid))
-
-
-class _Late(click.Group):
-    """A group whose commands live in a package that only these commands need to import."""
-
-    def __init__(self, *args: Any, module: str, attribute: str, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._module, self._attribute = module, attribute
-
-    def _real(self) -> click.Group:
-        import importlib
-
-        group = getattr(importlib.import_module(self._module), self._attribute)
-        assert isinstance(group, click.Group)
-        return group
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return self._real().list_commands(ctx)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        return self._real().get_command(ctx, name)
-
-
-@cli.group(cls=_Late, module="action_api.people_cli", attribute="user")
-@click.pass_context
-def user(context: click.Context) -> None:
-    """People who sign in to the action API."""
-    context.obj = context.obj.load()
-
-
-def _commands_of_other_packages() -> None:
-    """The two commands with many options are declared where they are done; importing them is cheap."""
-    from pvewatch.simulator.cli import simulator
-    from pvewatch.stack.cli import demo, up
-
-    cli.add_command(simulator)
-    cli.add_command(demo)
-    cli.add_command(up)
-
-
-_commands_of_other_packages()
 
 
 def main() -> None:
