@@ -5,7 +5,7 @@
     python3 tools/bootstrap.py --dev    and what testing needs
 
 A second run is instant: .venv/.pvewatch-installed says which pyproject.toml, Python and extras are in it. Debian's
-minimal Python has no pip; its wheel then comes from the distribution, checked and unpacked by apt (pvewatch.stack.debian).
+minimal Python has no pip; its wheel then comes from the distribution (see pvewatch/stack/debian.py).
 """
 
 from __future__ import annotations
@@ -82,8 +82,6 @@ def _distribution_pip() -> Path:
 
     tools = ROOT / ".cache" / "tools"
     try:
-        if not debian.available():
-            raise debian.PackagesUnavailable("this machine has no apt")
         debian.unpack(["python3-pip-whl"], tools, with_libraries=False)
         return next((tools / "root" / "usr" / "share" / "python-wheels").glob("pip-*.whl"))
     except (debian.PackagesUnavailable, StopIteration) as error:

@@ -37,6 +37,8 @@ def unpack(packages: Iterable[str], into: Path, *, with_libraries: bool = True) 
 
     Returns the file names of the archives, which carry the versions. Raises PackagesUnavailable with apt's own words.
     """
+    if not available():
+        raise PackagesUnavailable("this machine has no apt to fetch packages with")
     wanted = list(packages)
     state, root = into / "apt", into / "root"
     for folder in ("lists/partial", "cache/archives/partial", "archives"):

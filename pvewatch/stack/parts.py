@@ -1,0 +1,125 @@
+"""What the stack consists of: the command of each process and how to see that it is ready."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from pvewatch.config import Settings
+from pvewatch.stack import tools
+from pvewatch.stack.processes import Part, StackError, answers
+
+GRAFANA_DOWNLOAD = "https://grafana.com/grafana/download"
+
+
+def pvewatch(*arguments: str | Path, config: Path | None = None) -> tuple[str, ...]:
+    """The command line of one of pvewatch's own commands, run by this very Python."""
+    chosen = ("--config", str(config)) if config is not None else ()
+    return (sys.executable, "-m", "pvewatch.cli", *chosen, *map(str, arguments))
+
+
+def services(settings: Settings, config: Path | None) -> list[Part]:
+    """pvewatch's own processes, in the order in which they need each other."""
+    return [
+        Part("exporter", pvewatch("exporter", config=config), answers(f"{settings.exporter_url}/-/healthy")),
+        Part("action-api", pvewatch("action-api", config=config), answers(f"{settings.action_api_url}/-/healthy")),
+        Part("worker", pvewatch("worker", config=config)),
+    ]
+
+
+def engines(settings: Settings, rendered: Iterable[Path]) -> list[Part]:
+    """Alertmanager and Prometheus with the files that were `rendered` for them, history in the data directory.
+
+    Raises ToolMissing when one of them is nowhere to be found.
+    """
+    files = list(rendered)
+    prometheus, alertmanager = tools.find("prometheus"), tools.find("alertmanager")
+    pages = tools.prometheus_assets(prometheus)
+    return [
+        Part(
+            "alertmanager",
+            (
+                str(alertmanager),
+                f"--config.file={_only(files, 'alertmanager.yml')}",
+                f"--storage.path={_folder(settings, 'alertmanager')}",
+                f"--web.listen-address={settings.alertmanager.listen}",
+                f"--web.external-url={settings.alertmanager_url}",
+                # One Alertmanager has nobody to gossip with: an empty address opens no second port.
+                "--cluster.listen-address=",
+            ),
+            answers(f"{settings.alertmanager_url}/-/ready"),
+        ),
+        Part(
+            "prometheus",
+            (
+                str(prometheus),
+                f"--config.file={_only(files, 'prometheus.yml')}",
+                f"--storage.tsdb.path={_folder(settings, 'prometheus')}",
+                f"--storage.tsdb.retention.time={settings.prometheus.retention}",
+                f"--web.listen-address={settings.prometheus.listen}",
+                f"--web.external-url={settings.prometheus_url}",
+                "--web.enable-lifecycle",
+                *([f"--web.local-assets={pages}"] if pages else []),
+            ),
+            answers(f"{settings.prometheus_url}/-/ready"),
+        ),
+    ]
+
+
+def grafana(settings: Settings, rendered: Path) -> Part | None:
+    """Grafana, where one is installed; None elsewhere. No distribution we know of packages it."""
+    program = shutil.which("grafana") or shutil.which("grafana-server")
+    if program is None:
+        return None
+    program = str(Path(program).resolve())
+    host, _, port = settings.grafana.listen.rpartition(":")
+    data = _folder(settings, "grafana")
+    # Packages put pages and defaults in /usr/share/grafana; an unpacked archive has them beside bin/.
+    homes = (Path("/usr/share/grafana"), Path(program).parents[1])
+    home = next((folder for folder in homes if (folder / "conf" / "defaults.ini").is_file()), homes[0])
+    server = ("server",) if Path(program).name == "grafana" else ()
+    return Part(
+        "grafana",
+        (program, *server, f"--homepath={home}"),
+        answers(f"{settings.grafana_url}/api/health"),
+        ready_timeout_seconds=60,
+        environment={
+            "GF_SERVER_HTTP_ADDR": host.strip("[]"),
+            "GF_SERVER_HTTP_PORT": port,
+            "GF_SERVER_ROOT_URL": settings.grafana_url,
+            "GF_PATHS_DATA": str(data),
+            "GF_PATHS_LOGS": str(data / "log"),
+            "GF_PATHS_PROVISIONING": str(_provisioning(rendered)),
+            "GF_ANALYTICS_REPORTING_ENABLED": "false",
+            "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
+            "GF_USERS_ALLOW_SIGN_UP": "false",
+        },
+    )
+
+
+def how_to_get_grafana(settings: Settings) -> str:
+    """One line for machines without Grafana."""
+    return f"no grafana on PATH: install it from {GRAFANA_DOWNLOAD} and it starts with the rest, {settings.grafana_url}"
+
+
+def _provisioning(rendered: Path) -> Path:
+    """Grafana's provisioning folder below the rendered files: the one that holds datasources/."""
+    found = next(iter(sorted(rendered.glob("**/datasources"))), None)
+    if found is None:
+        raise StackError(f"{rendered}: nothing was rendered for Grafana; this installation of pvewatch is not whole")
+    return found.parent
+
+
+def _only(files: list[Path], name: str) -> Path:
+    found = next((path for path in files if path.name == name), None)
+    if found is None:
+        raise StackError(f"{name} was not rendered; this installation of pvewatch is not whole")
+    return found.absolute()
+
+
+def _folder(settings: Settings, name: str) -> Path:
+    folder = settings.data_dir / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
