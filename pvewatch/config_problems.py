@@ -38,7 +38,11 @@ _REMEDIES = {
 def problems_of(error: ValidationError, source: str) -> list[Problem]:
     """Turn pydantic's errors into problems; a wrong value is shown only where it cannot be a secret."""
     found = []
-    for item in error.errors(include_url=False, include_context=False):
+    items = error.errors(include_url=False, include_context=False)
+    places = [item["loc"] for item in items]
+    for item in items:
+        if item["type"] == "too_short" and any(p[: len(item["loc"])] == item["loc"] != p for p in places):
+            continue  # the list is empty only because its entries were refused, which is said already
         place = f"{source}: {_dotted(item['loc'])}" if item["loc"] else source
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
