@@ -1,0 +1,98 @@
+"""alertmanager.yml: who is told what, and which alert silences which. Loads on Alertmanager 0.25 and newer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pvewatch.config import Settings
+from pvewatch.render import durations
+from pvewatch.render.layouts import Layout
+
+GUEST_ALERTS = ("GuestDown", "GuestHeartbeatMissing")
+PEOPLE = "people"
+ACTION_API = "action-api"
+NOBODY = "nobody"
+
+
+def alertmanager_config(settings: Settings, layout: Layout) -> dict[str, Any]:
+    """The content of alertmanager.yml."""
+    return {
+        "route": _route(settings),
+        "receivers": [
+            {"name": PEOPLE},
+            {
+                "name": ACTION_API,
+                "webhook_configs": [
+                    {
+                        "url": f"{layout.action_api.url}/webhook/alertmanager",
+                        "send_resolved": True,
+                        "http_config": {
+                            "authorization": {"type": "Bearer", "credentials_file": layout.webhook_secret},
+                            "follow_redirects": False,
+                        },
+                    }
+                ],
+            },
+            {"name": NOBODY},
+        ],
+        "inhibit_rules": [
+            # A lost node explains its guests.
+            _inhibit("NodeDown", GUEST_ALERTS, ["cluster", "node"]),
+            # A lock (backup, migration, snapshot) explains its guest.
+            _inhibit("GuestLocked", GUEST_ALERTS, ["cluster", "id"]),
+            # Who cannot see says nothing about what is there.
+            _inhibit("ExporterBlind", ("NodeDown", *GUEST_ALERTS), ["cluster"]),
+        ],
+    }
+
+
+def _route(settings: Settings) -> dict[str, Any]:
+    am = settings.alertmanager
+    # One evaluation more than Prometheus needs to find the alert that explains this one: inhibition needs both.
+    recovery_wait = settings.prometheus.evaluation_interval_seconds + 1
+    # People hear of what is being recovered only when that has not helped; an alert that is over by then is not sent.
+    patience = settings.automation.recovery_timeout_seconds if settings.automation.enabled else 0
+    return {
+        "receiver": PEOPLE,
+        "group_by": ["alertname", "cluster"],
+        "group_wait": durations.written(am.group_wait_seconds),
+        "group_interval": durations.written(am.group_interval_seconds),
+        "repeat_interval": durations.written(am.repeat_interval_seconds),
+        "routes": [
+            {"matchers": ['severity = "none"'], "receiver": NOBODY},
+            {
+                "matchers": ['automation = "recover"'],
+                "receiver": ACTION_API,
+                # Every guest by itself: one guest's trouble never delays another's.
+                "group_by": ["..."],
+                "group_wait": durations.written(recovery_wait),
+                "group_interval": durations.written(max(1, settings.prometheus.evaluation_interval_seconds)),
+                # A lost delivery is made good; what happens next is the worker's own timer, not this one.
+                "repeat_interval": "1h",
+                "continue": True,
+            },
+            {
+                "matchers": ['automation = "recover"'],
+                "receiver": PEOPLE,
+                "group_wait": durations.written(am.group_wait_seconds + patience),
+            },
+        ],
+    }
+
+
+def _inhibit(source: str, targets: tuple[str, ...], equal: list[str]) -> dict[str, Any]:
+    return {
+        "source_matchers": [f'alertname = "{source}"'],
+        "target_matchers": [f'alertname =~ "{"|".join(targets)}"'],
+        "equal": equal,
+    }
+
+
+def alertmanager_flags(settings: Settings) -> list[str]:
+    """The command line that belongs to the configuration; the caller adds --config.file and --storage.path."""
+    return [
+        f"--web.listen-address={settings.alertmanager.listen}",
+        f"--web.external-url={settings.alertmanager_url}",
+        # One Alertmanager has nobody to gossip with; without this it opens port 9094 to everybody.
+        "--cluster.listen-address=",
+    ]

@@ -1,0 +1,56 @@
+"""Everything `pvewatch render` writes, and what of it is committed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+from pvewatch.config import Settings, internal_secret
+from pvewatch.render import alertmanager, grafana, prometheus
+from pvewatch.render.documents import to_json, to_yaml, write
+from pvewatch.render.layouts import LayoutName, layout
+from pvewatch.secrets import InternalSecret
+
+_HEADER = "Written by `pvewatch render` from the configuration: change that and render again, not this file."
+_COMMITTED_HEADER = (
+    "What `pvewatch render --layout compose` writes for the default settings. After a change of pvewatch/render run\n"
+    "`python -m pvewatch.render --write-committed`; a test compares."
+)
+
+
+def write_all(settings: Settings, out: Path, layout_name: LayoutName) -> list[Path]:
+    """Write Prometheus', Alertmanager's and Grafana's files below `out`; returns their paths.
+
+    Each file is replaced in one step. `native` uses the addresses of the settings and absolute paths below `out`,
+    `compose` the names of the services and the paths inside their containers. No file holds a secret, only the path of
+    one; pvewatch's internal secrets are made where they are missing, so that what is rendered can be started.
+    """
+    for secret in get_args(InternalSecret):
+        internal_secret(settings, secret, create=True)
+    files = _configuration(settings, out, layout_name, _HEADER)
+    for name, rules in prometheus.rule_files(settings).items():
+        files[f"prometheus/rules/{name}"] = to_yaml(rules, _HEADER)
+    for name, dashboard in grafana.dashboards(settings).items():
+        files[f"grafana/dashboards/{name}"] = to_json(dashboard)
+    written = [write(out / name, text) for name, text in files.items()]
+    for folder, pattern in (("prometheus/rules", "*.yml"), ("grafana/dashboards", "*.json")):
+        # What an earlier version wrote and this one does not would otherwise be loaded for ever.
+        for stale in set((out / folder).glob(pattern)) - set(written):
+            stale.unlink()
+    return written
+
+
+def committed() -> dict[str, str]:
+    """Path below the repository's root → text of each rendered file that is committed."""
+    return _configuration(Settings(), Path(), "compose", _COMMITTED_HEADER)
+
+
+def _configuration(settings: Settings, out: Path, layout_name: LayoutName, header: str) -> dict[str, str]:
+    where = layout(settings, layout_name, out)
+    documents = {
+        "prometheus/prometheus.yml": prometheus.prometheus_config(settings, where),
+        "alertmanager/alertmanager.yml": alertmanager.alertmanager_config(settings, where),
+        "grafana/provisioning/datasources/pvewatch.yml": grafana.datasources(settings, where),
+        "grafana/provisioning/dashboards/pvewatch.yml": grafana.dashboard_provider(where),
+    }
+    return {name: to_yaml(document, header) for name, document in documents.items()}

@@ -1,0 +1,74 @@
+"""Where the services find each other and their files: on one machine, or in containers.
+
+The two layouts are the only difference between what `pvewatch render` writes for the one and for the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pvewatch.config import Settings
+from pvewatch.secrets import internal_secret_file
+
+LayoutName = Literal["native", "compose"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One HTTP service as Prometheus names it: scheme, `host:port`, and the path in front of its own (may be empty)."""
+
+    scheme: str
+    address: str
+    prefix: str = ""
+
+    @classmethod
+    def of(cls, url: str) -> Target:
+        """The parts of a service's address; a missing port is the scheme's own."""
+        parts = urlsplit(url)
+        address = parts.netloc if parts.port else f"{parts.netloc}:{443 if parts.scheme == 'https' else 80}"
+        return cls(scheme=parts.scheme, address=address, prefix=parts.path.rstrip("/"))
+
+    @property
+    def url(self) -> str:
+        """The whole address, without a final slash."""
+        return f"{self.scheme}://{self.address}{self.prefix}"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Addresses as the services reach each other, and paths as they see them."""
+
+    exporter: Target
+    action_api: Target
+    prometheus: Target
+    alertmanager: Target
+    rules: str
+    webhook_secret: str
+    dashboards: str
+
+
+def layout(settings: Settings, name: LayoutName, out: Path) -> Layout:
+    """The layout `name`; `out` is where the files of the native one lie."""
+    if name == "compose":
+        return Layout(
+            exporter=Target("http", "exporter:9221"),
+            action_api=Target("http", "action-api:9280"),
+            prometheus=Target("http", "prometheus:9090"),
+            alertmanager=Target("http", "alertmanager:9093"),
+            rules="/etc/prometheus/rules/*.yml",
+            webhook_secret="/run/secrets/webhook",  # noqa: S106  the path of a secret, not one
+            dashboards="/etc/grafana/dashboards",
+        )
+    out = out.absolute()
+    return Layout(
+        exporter=Target.of(settings.exporter_url),
+        action_api=Target.of(settings.action_api_url),
+        prometheus=Target.of(settings.prometheus_url),
+        alertmanager=Target.of(settings.alertmanager_url),
+        rules=str(out / "prometheus" / "rules" / "*.yml"),
+        webhook_secret=str(internal_secret_file(settings.data_dir, "webhook").absolute()),
+        dashboards=str(out / "grafana" / "dashboards"),
+    )
