@@ -1,0 +1,242 @@
+"""The heartbeat listener: takes heartbeats, and answers nothing else.
+
+    POST /api/v1/heartbeat      (or its alias /api/health/report)
+    Authorization: Bearer v1.<cluster>.<vmid>.<signature>
+
+204 once the heartbeat is on disk. Anything else is an error {"error": {"code", "message", "detail"}} and was not taken:
+
+    401 unauthorized        no token, or not one of ours        413 too_large       more bytes than allowed
+    403 unknown_cluster     the cluster is not configured       422 invalid         names the field
+    404 not_found           405 method_not_allowed              429 too_often       with Retry-After
+    408 too_slow            the body did not come in time       503 busy, not_stored  with Retry-After
+
+Plain ASGI: two paths and one method need no framework.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any
+
+from exporter.heartbeats.schema import Heartbeat, InvalidHeartbeat, parse
+from exporter.heartbeats.store import Guest, HeartbeatStore, StoreBusy, StoreFailed
+from exporter.heartbeats.tokens import TokenRefused, verify
+from pvewatch.inventory import GuestKind
+from pvewatch.secrets import Secret
+
+PATHS = ("/api/v1/heartbeat", "/api/health/report")
+REASONS = (
+    "not_found",
+    "method_not_allowed",
+    "unauthorized",
+    "unknown_cluster",
+    "too_often",
+    "too_large",
+    "too_slow",
+    "invalid",
+    "busy",
+    "not_stored",
+)
+READ_TIMEOUT_SECONDS = 10.0
+RETRY_SECONDS = 5
+# A refused body is still read up to here, so that the sender gets to read why; beyond, the connection is cut.
+DISCARD_BYTES = 1024 * 1024
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = Sequence[tuple[bytes, bytes]]
+KindOf = Callable[[str, int], GuestKind | None]
+
+
+class RateLimit:
+    """A token bucket per guest: `burst` at once, then `per_second`. Memory is bounded by `guests`."""
+
+    def __init__(self, per_second: float = 1.0, burst: float = 10.0, guests: int = 50_000) -> None:
+        self._per_second = per_second
+        self._burst = burst
+        self._guests = guests
+        self._buckets: OrderedDict[Guest, tuple[float, float]] = OrderedDict()
+
+    def take(self, guest: Guest, now: float) -> bool:
+        """Whether this guest may send at `now` (monotonic seconds); counts the sending if so."""
+        level, since = self._buckets.get(guest, (self._burst, now))
+        level = min(self._burst, level + (now - since) * self._per_second)
+        allowed = level >= 1
+        self._buckets[guest] = (level - 1 if allowed else level, now)
+        self._buckets.move_to_end(guest)
+        if len(self._buckets) > self._guests:
+            # The one longest quiet: its bucket is full again, so forgetting it changes nothing.
+            self._buckets.popitem(last=False)
+        return allowed
+
+
+class _Refusal(Exception):
+    def __init__(self, status: int, reason: str, message: str, *, detail: object = None, headers: Headers = ()) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+        self.message = message
+        self.detail = detail
+        self.headers = headers
+
+
+class HeartbeatApp:
+    """The ASGI application of the heartbeat listener.
+
+    `kind_of(cluster, vmid)` says what Proxmox VE last called the guest (None when not known); it must not block.
+    `rejected` counts refusals by reason since the start; its keys are REASONS, always all of them.
+    """
+
+    def __init__(
+        self,
+        store: HeartbeatStore,
+        secret: Secret,
+        clusters: frozenset[str],
+        kind_of: KindOf,
+        *,
+        max_bytes: int = 65_536,
+        read_timeout_seconds: float = READ_TIMEOUT_SECONDS,
+        rate_limit: RateLimit | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._secret = secret
+        self._clusters = clusters
+        self._kind_of = kind_of
+        self._max_bytes = max_bytes
+        self._read_timeout_seconds = read_timeout_seconds
+        self._rate_limit = rate_limit or RateLimit()
+        self._clock = clock
+        self.rejected: dict[str, int] = dict.fromkeys(REASONS, 0)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request (ASGI)."""
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008})
+            return
+        try:
+            await self._take(scope, receive)
+        except _Refusal as refusal:
+            self.rejected[refusal.reason] += 1
+            await _answer_refusal(send, refusal)
+        except _Disconnected:
+            return
+        else:
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+
+    async def _take(self, scope: Scope, receive: Receive) -> None:
+        try:
+            cluster, vmid = self._admit(scope)
+            body = await self._read(receive)
+        except _Refusal as refusal:
+            if refusal.reason != "too_slow":
+                await self._discard(receive)
+            raise
+        received_at = self._clock()
+        heartbeat = _parse(body)
+        try:
+            done = self._store.submit(cluster, vmid, self._kind_of(cluster, vmid), heartbeat, received_at)
+            await asyncio.wrap_future(done)
+        except StoreBusy:
+            raise _refuse_for_now(503, "busy", "too many heartbeats are waiting to be written") from None
+        except StoreFailed:
+            raise _refuse_for_now(503, "not_stored", "the heartbeat could not be written to disk") from None
+
+    def _admit(self, scope: Scope) -> Guest:
+        if scope["path"] not in PATHS:
+            raise _Refusal(404, "not_found", f"only {PATHS[0]} is answered here")
+        if scope["method"] != "POST":
+            raise _Refusal(405, "method_not_allowed", "a heartbeat is sent with POST", headers=((b"allow", b"POST"),))
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        scheme, _, presented = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+        try:
+            # Of another scheme nothing is a token, so it is refused like one that is malformed.
+            guest = verify(self._secret, presented.strip() if scheme.lower() == "bearer" else "")
+        except TokenRefused:
+            raise _Refusal(
+                401,
+                "unauthorized",
+                "the token is missing or not valid here; print the guest's with: pvewatch agent-token CLUSTER VMID",
+                headers=((b"www-authenticate", b"Bearer"),),
+            ) from None
+        if guest[0] not in self._clusters:
+            raise _Refusal(403, "unknown_cluster", f"the cluster {guest[0]} is not in this exporter's configuration")
+        if not self._rate_limit.take(guest, time.monotonic()):
+            raise _refuse_for_now(429, "too_often", "this guest sends more often than once a second")
+        length = headers.get(b"content-length", b"0")
+        # Ten digits, then int(): Python takes long over numbers of many digits.
+        if not length[:10].isdigit() or len(length) > 10 or int(length) > self._max_bytes:
+            raise self._too_large()
+        return guest
+
+    async def _read(self, receive: Receive) -> bytes:
+        body = bytearray()
+        more = True
+        try:
+            async with asyncio.timeout(self._read_timeout_seconds):
+                while more:
+                    chunk, more = await _next_chunk(receive)
+                    body += chunk
+                    if len(body) > self._max_bytes:
+                        raise self._too_large()
+        except TimeoutError:
+            raise _Refusal(408, "too_slow", f"the body did not come within {self._read_timeout_seconds:g} s") from None
+        return bytes(body)
+
+    async def _discard(self, receive: Receive) -> None:
+        left = DISCARD_BYTES
+        more = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._read_timeout_seconds):
+                while more and left > 0:
+                    chunk, more = await _next_chunk(receive)
+                    left -= len(chunk)
+
+    def _too_large(self) -> _Refusal:
+        return _Refusal(413, "too_large", f"a heartbeat has at most {self._max_bytes} bytes")
+
+
+class _Disconnected(Exception):
+    """The sender is gone: there is nobody to answer."""
+
+
+async def _next_chunk(receive: Receive) -> tuple[bytes, bool]:
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise _Disconnected
+    return message.get("body", b""), message.get("more_body", False)
+
+
+def _parse(body: bytes) -> Heartbeat:
+    try:
+        return parse(body)
+    except InvalidHeartbeat as error:
+        detail = [{"field": field, "problem": problem} for field, problem in error.problems]
+        raise _Refusal(422, "invalid", str(error), detail=detail) from None
+
+
+def _refuse_for_now(status: int, reason: str, message: str) -> _Refusal:
+    return _Refusal(status, reason, message, headers=((b"retry-after", str(RETRY_SECONDS).encode()),))
+
+
+async def _answer_refusal(send: Send, refusal: _Refusal) -> None:
+    error = {"code": refusal.reason, "message": refusal.message, "detail": refusal.detail}
+    body = json.dumps({"error": error}).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        # A body that was not read to its end must not be taken for the next request.
+        (b"connection", b"close"),
+        *refusal.headers,
+    ]
+    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,165 @@
+"""The wire format of a heartbeat: what an agent inside a guest says about it.
+
+This is the one source. `agents/heartbeat.schema.json` is generated from it:
+
+    python -m exporter.heartbeats.schema --write
+
+Fields that a newer agent adds are ignored, so that agents may be newer than the exporter. A field of the wrong type is
+refused and named. A figure that an agent could not read is left out; it is never sent as 0. Every string, list and
+number is bounded: the sender is a guest, and a guest may be broken into.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pvewatch.bundle import bundle_path
+
+MAX_FILESYSTEMS = 32
+MAX_PROBLEMS = 8
+
+# 2^53 - 1: the largest whole number that every JSON reader, and a Prometheus sample, holds exactly.
+Count = Annotated[int, Field(ge=0, le=9_007_199_254_740_991)]
+Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Load = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
+# Up to the end of the year 9999; a clock may be wrong, and how wrong is a figure of its own.
+UnixSeconds = Annotated[float, Field(ge=0, le=253_402_300_799, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]
+ShortText = Annotated[str, Field(min_length=1, max_length=64)]
+PathText = Annotated[str, Field(min_length=1, max_length=255)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+
+class Agent(_Part):
+    """The program that speaks."""
+
+    version: ShortText
+    platform: Literal["linux", "windows"]
+
+
+class Cpu(_Part):
+    """All cores together; `usage_ratio` is the share in use since the heartbeat before."""
+
+    usage_ratio: Ratio | None = None
+    cores: Annotated[int, Field(ge=1, le=65_536)] | None = None
+
+
+class LoadAverage(_Part):
+    """Runnable and waiting tasks, averaged over 1, 5 and 15 minutes. Windows has none."""
+
+    one: Load | None = Field(default=None, alias="1m")
+    five: Load | None = Field(default=None, alias="5m")
+    fifteen: Load | None = Field(default=None, alias="15m")
+
+
+class Memory(_Part):
+    """`available_bytes` is what programs could still get; the page cache counts as available."""
+
+    size_bytes: Count
+    available_bytes: Count
+
+
+class Swap(_Part):
+    """Swap space; `size_bytes` is 0 where there is none."""
+
+    size_bytes: Count
+    free_bytes: Count
+
+
+class Filesystem(_Part):
+    """A mounted local filesystem; `available_bytes` is what an ordinary user may still write."""
+
+    mountpoint: PathText
+    type: ShortText
+    size_bytes: Count
+    available_bytes: Count
+
+
+class OperatingSystem(_Part):
+    """NAME and VERSION_ID of os-release(5), or what Windows calls itself."""
+
+    name: ShortText
+    version: ShortText | None = None
+
+
+class Heartbeat(_Part):
+    """One message of an agent. It does not say which guest it is from: the token does."""
+
+    # The wire name is `schema`, which BaseModel has a method of.
+    schema_version: Literal[1] = Field(alias="schema", description="Raised only when an old reader would misread it.")
+    agent: Agent
+    boot_id: Annotated[str, Field(pattern=r"^[0-9A-Za-z._:-]{1,64}$", description="Another one after each boot.")]
+    sequence: Annotated[Count, Field(description="1 for the first message of an agent process, then one more each.")]
+    missed: Annotated[
+        Count, Field(description="How many messages in a row could not be delivered before this one.")
+    ] = 0
+    time: Annotated[
+        UnixSeconds, Field(description="The guest's clock, unix seconds. Never used as the time of arrival.")
+    ]
+    uptime_seconds: Seconds
+    interval_seconds: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+    cpu: Cpu | None = None
+    load: LoadAverage | None = None
+    memory: Memory | None = None
+    swap: Swap | None = None
+    filesystems: Annotated[list[Filesystem], Field(max_length=MAX_FILESYSTEMS)] = []
+    os: OperatingSystem | None = None
+
+
+class InvalidHeartbeat(Exception):
+    """The body is not a heartbeat. `problems` are (field, what is wrong) and never repeat what was sent."""
+
+    def __init__(self, problems: list[tuple[str, str]]) -> None:
+        field, problem = problems[0]
+        super().__init__(f"{field}: {problem}")
+        self.problems = problems
+
+
+def parse(body: bytes) -> Heartbeat:
+    """Read a heartbeat from JSON. Raises InvalidHeartbeat naming at most MAX_PROBLEMS fields."""
+    try:
+        return Heartbeat.model_validate_json(body)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)[:MAX_PROBLEMS]
+        raise InvalidHeartbeat([(_field(item["loc"]), item["msg"][:200]) for item in found]) from None
+
+
+def _field(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location) or "(body)"
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of the wire format."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | Heartbeat.model_json_schema(by_alias=True)
+
+
+def json_schema_text() -> str:
+    """What agents/heartbeat.schema.json has to hold."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def main(arguments: list[str]) -> int:
+    """Compare agents/heartbeat.schema.json with this module, or write it with `--write`. Returns the exit status."""
+    file: Path = bundle_path("agents") / "heartbeat.schema.json"
+    if arguments == ["--write"]:
+        file.write_text(json_schema_text(), encoding="utf-8")
+        return 0
+    if arguments:
+        print("usage: python -m exporter.heartbeats.schema [--write]", file=sys.stderr)
+        return 2
+    if not file.exists() or file.read_text(encoding="utf-8") != json_schema_text():
+        print(f"{file} is not current; run: python -m exporter.heartbeats.schema --write", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

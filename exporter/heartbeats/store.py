@@ -1,0 +1,288 @@
+"""Where heartbeats are kept: one row per guest in one SQLite file, and the same rows in memory for reading.
+
+Accepted means durable. One thread writes: it takes whatever is waiting, puts it into one transaction, and only after
+the commit (WAL, synchronous=FULL: one fsync for the whole group) do the senders hear that it was taken. A process
+killed at any moment therefore has every heartbeat it has acknowledged when it starts again.
+
+There is no history here: Prometheus has it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from pydantic import ValidationError
+
+from exporter.heartbeats.schema import Heartbeat
+from pvewatch.inventory import GuestKind, HeartbeatEntry
+
+SCHEMA_VERSION = 1
+QUEUE_SIZE = 2048
+GROUP_SIZE = 256
+STOP_SECONDS = 5.0
+
+_CREATE = """
+CREATE TABLE heartbeats (
+  cluster TEXT NOT NULL,
+  vmid INTEGER NOT NULL,
+  kind TEXT,
+  first_seen REAL NOT NULL,
+  last_seen REAL NOT NULL,
+  boot_id TEXT NOT NULL,
+  count INTEGER NOT NULL,
+  payload TEXT NOT NULL,
+  PRIMARY KEY (cluster, vmid)
+) STRICT, WITHOUT ROWID
+"""
+_UPSERT = """
+INSERT INTO heartbeats (cluster, vmid, kind, first_seen, last_seen, boot_id, count, payload)
+VALUES (:cluster, :vmid, :kind, :first_seen, :last_seen, :boot_id, :count, :payload)
+ON CONFLICT (cluster, vmid) DO UPDATE SET kind = excluded.kind, last_seen = excluded.last_seen,
+  boot_id = excluded.boot_id, count = excluded.count, payload = excluded.payload
+"""
+
+logger = logging.getLogger(__name__)
+
+Guest = tuple[str, int]
+
+
+class StoreUnusable(Exception):
+    """The file cannot be opened, is damaged, or was written by a newer pvewatch; the message says the remedy."""
+
+
+class StoreBusy(Exception):
+    """More heartbeats are waiting than the queue holds; the sender may try again."""
+
+
+class StoreFailed(Exception):
+    """The heartbeat could not be written (a full disk, for example); it was not accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is known of one guest's heartbeats.
+
+    Times are the server's clock in unix seconds. `kind` is the one last known, None when the guest has never been seen
+    in Proxmox VE. `count` is of all heartbeats ever accepted. `heartbeat` is None only when an older pvewatch wrote a
+    form that this one does not read any more.
+    """
+
+    cluster: str
+    vmid: int
+    kind: GuestKind | None
+    first_seen: float
+    last_seen: float
+    boot_id: str
+    count: int
+    heartbeat: Heartbeat | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    cluster: str
+    vmid: int
+    kind: GuestKind | None
+    received_at: float
+    heartbeat: Heartbeat
+    done: Future[None]
+
+
+class HeartbeatStore:
+    """The heartbeats of all guests. Open it once per process; `submit` and `records` may be called from any thread."""
+
+    def __init__(self, path: Path, *, queue_size: int = QUEUE_SIZE) -> None:
+        """Open or make the file and read its rows. Raises StoreUnusable."""
+        self.path = path
+        self._connection = _open(path)
+        self._records: dict[Guest, Record] = {(row.cluster, row.vmid): row for row in _load(self._connection, path)}
+        self._waiting: queue.Queue[_Arrival | None] = queue.Queue(queue_size)
+        self._closing = threading.Event()
+        self._failing = False
+        self._thread = threading.Thread(target=self._write_forever, name="heartbeat-writer", daemon=True)
+        self._thread.start()
+
+    def submit(
+        self, cluster: str, vmid: int, kind: GuestKind | None, heartbeat: Heartbeat, received_at: float
+    ) -> Future[None]:
+        """Hand a heartbeat to the writer; `received_at` is the server's clock, unix seconds.
+
+        The future is done once the heartbeat is on disk and ends with StoreFailed when it could not be written.
+        Raises StoreBusy at once when too many are waiting, or when the store is closing.
+        """
+        done: Future[None] = Future()
+        # From here on it cannot be cancelled: a sender that goes away must not upset the writer.
+        done.set_running_or_notify_cancel()
+        if self._closing.is_set():
+            raise StoreBusy
+        try:
+            self._waiting.put_nowait(_Arrival(cluster, vmid, kind, received_at, heartbeat, done))
+        except queue.Full:
+            raise StoreBusy from None
+        return done
+
+    def records(self) -> Mapping[Guest, Record]:
+        """The newest record of every guest by (cluster, vmid): a view that never changes under the reader."""
+        return MappingProxyType(self._records)
+
+    def get(self, cluster: str, vmid: int) -> Record | None:
+        """The record of one guest, None when it has never sent a heartbeat."""
+        return self._records.get((cluster, vmid))
+
+    def close(self) -> None:
+        """Write what is waiting (at most STOP_SECONDS) and close the file."""
+        self._closing.set()
+        try:
+            self._waiting.put(None, timeout=STOP_SECONDS)
+        except queue.Full:
+            logger.exception("heartbeats are not being written to %s; closing without the waiting ones", self.path)
+            return
+        self._thread.join(STOP_SECONDS)
+
+    def _write_forever(self) -> None:
+        running = True
+        while running:
+            group: list[_Arrival] = []
+            arrival = self._waiting.get()
+            while arrival is not None:
+                group.append(arrival)
+                if len(group) == GROUP_SIZE or self._waiting.empty():
+                    break
+                arrival = self._waiting.get()
+            running = arrival is not None
+            if group:
+                self._commit(group)
+        self._connection.close()
+        while not self._waiting.empty():
+            late = self._waiting.get()
+            if late is not None:
+                late.done.set_exception(StoreFailed("the store is closed"))
+
+    def _commit(self, group: list[_Arrival]) -> None:
+        changed: dict[Guest, Record] = {}
+        rows: dict[Guest, dict[str, str | int | float | None]] = {}
+        for arrival in group:
+            guest = (arrival.cluster, arrival.vmid)
+            changed[guest] = _advance(changed.get(guest) or self._records.get(guest), arrival)
+            rows[guest] = _row(changed[guest], arrival.heartbeat)
+        try:
+            with self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._connection.executemany(_UPSERT, list(rows.values()))
+        except sqlite3.Error as error:
+            if not self._failing:
+                logger.exception("heartbeats cannot be written to %s and are refused; is the disk full?", self.path)
+            self._failing = True
+            for arrival in group:
+                arrival.done.set_exception(StoreFailed(str(error)))
+            return
+        if self._failing:
+            logger.warning("heartbeats are written to %s again", self.path)
+        self._failing = False
+        # A new dictionary in one assignment: readers keep the one they hold, and need no lock.
+        self._records = self._records | changed
+        for arrival in group:
+            arrival.done.set_result(None)
+
+
+def to_entry(record: Record, now: float, timeout: float) -> HeartbeatEntry:
+    """The inventory's form of a record; `silent` when the last heartbeat is more than `timeout` seconds old.
+
+    Only the server's clock is asked: what the guest says the time is has no part in it.
+    """
+    heartbeat = record.heartbeat
+    return HeartbeatEntry(
+        last_seen=record.last_seen,
+        boot_id=record.boot_id,
+        agent_version=heartbeat.agent.version if heartbeat else "unknown",
+        sequence=heartbeat.sequence if heartbeat else 0,
+        silent=is_silent(record, now, timeout),
+        timeout_seconds=timeout,
+    )
+
+
+def is_silent(record: Record, now: float, timeout: float) -> bool:
+    """Whether the last heartbeat came more than `timeout` seconds before `now` (server's clock)."""
+    return now - record.last_seen > timeout
+
+
+def _advance(before: Record | None, arrival: _Arrival) -> Record:
+    return Record(
+        cluster=arrival.cluster,
+        vmid=arrival.vmid,
+        kind=arrival.kind or (before.kind if before else None),
+        first_seen=before.first_seen if before else arrival.received_at,
+        last_seen=arrival.received_at,
+        boot_id=arrival.heartbeat.boot_id,
+        count=before.count + 1 if before else 1,
+        heartbeat=arrival.heartbeat,
+    )
+
+
+def _row(record: Record, heartbeat: Heartbeat) -> dict[str, str | int | float | None]:
+    return {
+        "cluster": record.cluster,
+        "vmid": record.vmid,
+        "kind": record.kind,
+        "first_seen": record.first_seen,
+        "last_seen": record.last_seen,
+        "boot_id": record.boot_id,
+        "count": record.count,
+        "payload": heartbeat.model_dump_json(by_alias=True, exclude_none=True),
+    }
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Made here, not by SQLite, so that it is nobody else's to read; its -wal and -shm take over the mode.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        connection = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA journal_size_limit = 16777216")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(_CREATE)
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            connection.execute("COMMIT")
+    except (OSError, sqlite3.Error) as error:
+        raise StoreUnusable(
+            f"{path}: cannot be opened as the store of heartbeats ({error}); "
+            "let the exporter's user write there, or move a damaged file away: agents fill a new one in a minute"
+        ) from error
+    if version > SCHEMA_VERSION:
+        connection.close()
+        raise StoreUnusable(
+            f"{path}: was written by a newer pvewatch (version {version}, this one knows {SCHEMA_VERSION}); "
+            "install that version again, or move the file away"
+        )
+    return connection
+
+
+def _load(connection: sqlite3.Connection, path: Path) -> list[Record]:
+    columns = "cluster, vmid, kind, first_seen, last_seen, boot_id, count, payload"
+    try:
+        rows = connection.execute(f"SELECT {columns} FROM heartbeats").fetchall()  # noqa: S608 - a constant
+    except sqlite3.Error as error:
+        raise StoreUnusable(f"{path}: cannot be read ({error}); move the damaged file away") from error
+    return [
+        Record(cluster, vmid, kind, first_seen, last_seen, boot_id, count, _read_payload(payload))
+        for cluster, vmid, kind, first_seen, last_seen, boot_id, count, payload in rows
+    ]
+
+
+def _read_payload(payload: str) -> Heartbeat | None:
+    try:
+        return Heartbeat.model_validate_json(payload)
+    except ValidationError:
+        return None
