@@ -1,0 +1,61 @@
+"""GET /metrics of the action API: counts out of the database, so that every process and every replica shows the same.
+
+By hand: curl http://127.0.0.1:9280/metrics
+
+    pvewatch_actions_total{action="reset",origin="automation",outcome="succeeded"} 3.0
+    pvewatch_incidents{state="open"} 1.0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from flask import Blueprint, Response
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from action_api.routes.services import services
+from action_api.store import Store
+
+# Family in the store → name without _total, help, label names.
+COUNTERS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
+    ("actions", "pvewatch_actions", "Action runs that ended, by outcome.", ("action", "origin", "outcome")),
+    ("logins", "pvewatch_logins", "Attempts to sign in.", ("outcome",)),
+    ("refusals", "pvewatch_refusals", "Action runs refused, by reason.", ("reason",)),
+    ("webhooks", "pvewatch_webhooks", "Messages to the webhooks.", ("outcome",)),
+)
+
+blueprint = Blueprint("metrics", __name__)
+
+
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    """The page for Prometheus. It holds counts only: no names of guests or people."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(StoreCollector(services().store))
+    return Response(generate_latest(registry), content_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+class StoreCollector:
+    """Reads all families anew at each scrape."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def collect(self) -> Iterator[Metric]:
+        """The families, in a stable order."""
+        counted = self._store.counters.all()
+        for family, name, documentation, labels in COUNTERS:
+            metric = CounterMetricFamily(name, documentation, labels=labels)
+            for found, values, value in counted:
+                if found == family:
+                    metric.add_metric([values.get(label, "") for label in labels], value)
+            yield metric
+        incidents = GaugeMetricFamily("pvewatch_incidents", "Incidents kept, by state.", labels=("state",))
+        for incident_state, count in self._store.incidents.count_by_state().items():
+            incidents.add_metric([incident_state], count)
+        yield incidents
+        queue = GaugeMetricFamily("pvewatch_action_queue_length", "Action runs not ended yet.", labels=("state",))
+        for run_state, count in self._store.runs.count_by_state().items():
+            queue.add_metric([run_state], count)
+        yield queue
