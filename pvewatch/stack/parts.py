@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pvewatch.config import Settings
+from pvewatch.render import alertmanager_flags, prometheus_flags
 from pvewatch.stack import tools
 from pvewatch.stack.processes import Part, StackError, answers
 
@@ -44,10 +45,7 @@ def engines(settings: Settings, rendered: Iterable[Path]) -> list[Part]:
                 str(alertmanager),
                 f"--config.file={_only(files, 'alertmanager.yml')}",
                 f"--storage.path={_folder(settings, 'alertmanager')}",
-                f"--web.listen-address={settings.alertmanager.listen}",
-                f"--web.external-url={settings.alertmanager_url}",
-                # One Alertmanager has nobody to gossip with: an empty address opens no second port.
-                "--cluster.listen-address=",
+                *alertmanager_flags(settings),
             ),
             answers(f"{settings.alertmanager_url}/-/ready"),
         ),
@@ -57,10 +55,7 @@ def engines(settings: Settings, rendered: Iterable[Path]) -> list[Part]:
                 str(prometheus),
                 f"--config.file={_only(files, 'prometheus.yml')}",
                 f"--storage.tsdb.path={_folder(settings, 'prometheus')}",
-                f"--storage.tsdb.retention.time={settings.prometheus.retention}",
-                f"--web.listen-address={settings.prometheus.listen}",
-                f"--web.external-url={settings.prometheus_url}",
-                "--web.enable-lifecycle",
+                *prometheus_flags(settings),
                 *([f"--web.local-assets={pages}"] if pages else []),
             ),
             answers(f"{settings.prometheus_url}/-/ready"),
@@ -68,21 +63,26 @@ def engines(settings: Settings, rendered: Iterable[Path]) -> list[Part]:
     ]
 
 
+def grafana_program() -> Path | None:
+    """The Grafana server on PATH, by its new or its old name."""
+    found = shutil.which("grafana") or shutil.which("grafana-server")
+    return Path(found).resolve() if found else None
+
+
 def grafana(settings: Settings, rendered: Path) -> Part | None:
     """Grafana, where one is installed; None elsewhere. No distribution we know of packages it."""
-    program = shutil.which("grafana") or shutil.which("grafana-server")
+    program = grafana_program()
     if program is None:
         return None
-    program = str(Path(program).resolve())
     host, _, port = settings.grafana.listen.rpartition(":")
     data = _folder(settings, "grafana")
     # Packages put pages and defaults in /usr/share/grafana; an unpacked archive has them beside bin/.
-    homes = (Path("/usr/share/grafana"), Path(program).parents[1])
+    homes = (Path("/usr/share/grafana"), program.parents[1])
     home = next((folder for folder in homes if (folder / "conf" / "defaults.ini").is_file()), homes[0])
-    server = ("server",) if Path(program).name == "grafana" else ()
+    server = ("server",) if program.name == "grafana" else ()
     return Part(
         "grafana",
-        (program, *server, f"--homepath={home}"),
+        (str(program), *server, f"--homepath={home}"),
         answers(f"{settings.grafana_url}/api/health"),
         ready_timeout_seconds=60,
         environment={
