@@ -1,0 +1,83 @@
+"""Faults that can be put into a running cluster, and taken out again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+KINDS = ("hang", "node-offline", "lock", "status")
+_FIELDS = {
+    "hang": {"guest"},
+    "node-offline": {"node"},
+    "lock": {"guest", "lock"},
+    "status": {"code", "path"},
+}
+_LOCKS = ("backup", "clone", "create", "migrate", "rollback", "snapshot", "snapshot-delete", "suspended", "suspending")
+_REASONS = {401: "Authentication failed!", 403: "Permission check failed", 595: "Connection refused"}
+_LONGEST_PATTERN = 200
+MOST_FAULTS = 100
+
+
+class BadFault(ValueError):
+    """The description of a fault is wrong; the text says what and what would be right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault. Only the fields of its kind are set."""
+
+    kind: str
+    guest: str | None = None
+    node: str | None = None
+    lock: str | None = None
+    code: int | None = None
+    path: str | None = None
+
+    @property
+    def reason(self) -> str:
+        """The reason phrase of a forced status."""
+        return _REASONS.get(self.code or 0, "simulated fault")
+
+    def hits(self, path: str) -> bool:
+        """Whether a forced status is meant for this API path ("/nodes/pve1/qemu")."""
+        return self.kind == "status" and self.path is not None and re.search(self.path, path) is not None
+
+    def description(self) -> dict[str, Any]:
+        """The JSON form that `parse` reads."""
+        fields = ("guest", "node", "lock", "code", "path")
+        return {"fault": self.kind} | {name: getattr(self, name) for name in fields if getattr(self, name) is not None}
+
+
+def parse(description: object) -> Fault:
+    """A fault from its JSON form, for example {"fault": "hang", "guest": "qemu/101"}; raises BadFault."""
+    if not isinstance(description, Mapping):
+        raise BadFault('a fault is a JSON object such as {"fault": "hang", "guest": "qemu/101"}')
+    kind = description.get("fault")
+    if kind not in KINDS:
+        raise BadFault(f"fault: one of {', '.join(KINDS)}")
+    needed = _FIELDS[kind]
+    given = set(description) - {"fault"}
+    if given != needed:
+        raise BadFault(f"{kind} takes exactly: {', '.join(sorted(needed))}")
+    values = {name: description[name] for name in needed}
+    for name, value in values.items():
+        if not isinstance(value, int if name == "code" else str) or isinstance(value, bool):
+            raise BadFault(f"{name}: wrong type")
+    if kind == "lock" and values["lock"] not in _LOCKS:
+        raise BadFault(f"lock: one of {', '.join(_LOCKS)}")
+    if kind == "status":
+        _check_status(values)
+    return Fault(kind=kind, **values)
+
+
+def _check_status(values: Mapping[str, Any]) -> None:
+    if not 400 <= values["code"] <= 599:
+        raise BadFault("code: an HTTP error status from 400 to 599")
+    if len(values["path"]) > _LONGEST_PATTERN:
+        raise BadFault(f"path: at most {_LONGEST_PATTERN} characters")
+    try:
+        re.compile(values["path"])
+    except re.error as error:
+        raise BadFault(f"path: not a regular expression ({error})") from error
