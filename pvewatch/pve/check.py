@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+import click
 
 from pvewatch.config import Cluster, ConfigError, Settings, TokenRef
 from pvewatch.pve.client import PveClient
@@ -66,30 +64,39 @@ def check_all(settings: Settings) -> Report:
     if any(not cluster.verify_tls for cluster in settings.clusters):
         findings.append(
             Finding(
-                "", "TLS", "warning", "verify_tls: false lets anyone on the network take the token", "pin fingerprint"
+                "",
+                "TLS",
+                "warning",
+                "verify_tls: false lets anyone on the network take the token",
+                "give the cluster a fingerprint or a ca_file",
             )
         )
     return Report(findings)
 
 
 def print_report(report: Report) -> None:
-    """Print the report as a table, and one closing sentence."""
-    console = Console()
-    table = Table("cluster", "what", "", "found", "remedy", box=None, header_style="bold", pad_edge=False)
-    marks = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "error": "[red]error[/]"}
+    """Print what was found, cluster by cluster, then each remedy once, in a form that can be copied."""
+    colours = {"ok": "green", "warning": "yellow", "error": "red"}
+    width = max((len(finding.subject) for finding in report.findings), default=0)
+    cluster = None
     for finding in report.findings:
-        table.add_row(
-            escape(finding.cluster),
-            escape(finding.subject),
-            marks[finding.state],
-            escape(finding.detail),
-            escape(finding.remedy),
-        )
-    console.print(table)
+        if finding.cluster != cluster:
+            cluster = finding.cluster
+            click.secho(cluster or "all clusters", bold=True)
+        mark = click.style(f"{finding.state:<9}", fg=colours[finding.state])
+        click.echo(f"  {mark}{finding.subject:<{width}}  {finding.detail}")
+    remedies: dict[tuple[str, str], list[str]] = {}
+    for finding in report.findings:
+        if finding.remedy:
+            remedies.setdefault((finding.cluster, finding.remedy), []).append(finding.subject)
+    if remedies:
+        click.secho("\nTo mend it", bold=True)
+    for (where, remedy), subjects in remedies.items():
+        click.echo(f"  {where + ': ' if where else ''}{', '.join(subjects)}")
+        for line in remedy.splitlines():
+            click.echo(f"      {line}")
     errors = sum(finding.state == "error" for finding in report.findings)
-    console.print(
-        "Everything needed is there." if report.ok else f"{errors} to mend before `pvewatch up` can do its work."
-    )
+    click.echo("\nEverything needed is there." if report.ok else f"\n{errors} to mend.")
 
 
 def _check_cluster(cluster: Cluster) -> list[Finding]:
@@ -104,6 +111,8 @@ def _check_cluster(cluster: Cluster) -> list[Finding]:
             alone = cluster.model_copy(update={"hosts": (host,)})
             found = _ask_version(alone, cluster.monitor, findings)
             version = version or found
+        if version is not None:  # another host stands in for one that is gone
+            findings[:] = [replace(found, state="warning") if found.state == "error" else found for found in findings]
         if version is not None:
             _check_monitor(cluster, cluster.monitor, version, findings)
     if cluster.power is None:
@@ -161,7 +170,9 @@ def _check_power(cluster: Cluster, token: TokenRef, findings: list[Finding]) -> 
         return
     places = sorted(path for path, privileges in granted.items() if set(POWER_PRIVILEGES) <= privileges)
     if places:
-        detail = f"may start, shut down and reset on {', '.join(places[:5])}{' …' if len(places) > 5 else ''}"
+        outermost = [path for path in places if path == "/" or not _covered(path, places)]
+        shown = ", ".join(outermost[:5]) + (" …" if len(outermost) > 5 else "")
+        detail = f"may start, shut down and reset guests on {shown}"
         findings.append(Finding(cluster.name, "power token", "ok", detail))
     else:
         remedy = grant_commands(token.token_id, "pvewatch-power", POWER_PRIVILEGES, "/pool/POOL")
@@ -195,12 +206,17 @@ def _anywhere(granted: Permissions, path: str, privilege: str) -> bool:
     return any(privilege in names for place, names in granted.items() if place.startswith((below, "/pool/")))
 
 
+def _covered(path: str, places: list[str]) -> bool:
+    """Whether another place in the list lies above this one."""
+    return any(path != place and path.startswith(place.rstrip("/") + "/") for place in places)
+
+
 def _words(error: PveError | ConfigError) -> str:
     if isinstance(error, ConfigError):
         return "; ".join(f"{problem.place} {problem.message}" for problem in error.problems)
     if isinstance(error, AuthFailed):
         return "401: the token is unknown, expired or disabled, or its secret is wrong (PVE does not say which)"
-    return str(error)
+    return str(error).removeprefix(f"{error.host} ")
 
 
 def _remedy(cluster: Cluster, token: TokenRef, error: PveError | ConfigError) -> str:
