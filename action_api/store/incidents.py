@@ -99,7 +99,7 @@ class Incidents:
         return None
 
     def look_again(
-        self, incident: Incident, *, at: float, now: float, reason_code: str | None = None, reason: str | None = None
+        self, incident: Incident, *, at: float, reason_code: str | None = None, reason: str | None = None
     ) -> bool:
         """Plan the next look, and remember why nothing was done (None leaves the last reason).
 

@@ -34,7 +34,7 @@ class GuestBusy(Exception):
 
 
 class StoreUnavailable(Exception):
-    """The database could not be opened; the message names it without its password, and the remedy."""
+    """The database could not be opened or does not answer; the message holds no password."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ is in. Every step by a worker asks "is the run still mine?" in its WHERE, so a l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
@@ -127,6 +127,12 @@ class Runs:
             ).scalar_one()
         return newest
 
+    def known_upids(self, cluster: str, vmid: int) -> frozenset[str]:
+        """The tasks that are known to belong to the guest's newest 100 runs."""
+        query = select(_runs.upid).where(_runs.cluster == cluster, _runs.vmid == vmid, _runs.upid.is_not(None))
+        with self._database.read() as connection:
+            return frozenset(connection.execute(query.order_by(_runs.id.desc()).limit(100)).scalars())
+
     # What the worker uses.
 
     def claim_next(self, worker: str, *, now: float, lease_seconds: float) -> ActionRun | None:
@@ -200,11 +206,14 @@ class Runs:
             _trace(connection, run, "action.refused", now)
         return run
 
-    def renew(self, worker: str, *, now: float, lease_seconds: float) -> int:
-        """Go on holding all of a worker's unfinished runs; answers how many it holds."""
-        mine = (_runs.claimed_by == worker, _runs.state.in_(UNFINISHED_STATES), _runs.lease_until >= now)
+    def renew(self, worker: str, run_ids: Collection[int], *, now: float, lease_seconds: float) -> int:
+        """Go on holding these runs; answers how many of them are still the worker's."""
+        if not run_ids:
+            return 0
+        mine = (_runs.id.in_(run_ids), _runs.claimed_by == worker, _runs.state.in_(UNFINISHED_STATES))
         with self._database.write() as connection:
-            return connection.execute(update(action_runs).where(*mine).values(lease_until=now + lease_seconds)).rowcount
+            renewal = update(action_runs).where(*mine, _runs.lease_until >= now)
+            return connection.execute(renewal.values(lease_until=now + lease_seconds)).rowcount
 
     def intend(self, run_id: int, worker: str, *, call: str, node: str, now: float) -> bool:
         """Write down that PVE is about to be asked for ``call`` on ``node``. Only after True may it be asked.
