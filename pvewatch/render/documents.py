@@ -38,8 +38,11 @@ def to_json(document: Any) -> str:
     return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def write(path: Path, text: str) -> Path:
-    """Write `text` to `path` in one step: a reader sees the old file or the new one, never half of it."""
+def write(path: Path, text: str, mode: int = 0o644) -> Path:
+    """Write `text` to `path` in one step: a reader sees the old file or the new one, never half of it.
+
+    `mode` lets the services read what they need, as users of their own; a secret takes 0o600.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, scratch = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
@@ -47,8 +50,7 @@ def write(path: Path, text: str) -> Path:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        # The services that read these files run as users of their own; nothing in them is secret.
-        Path(scratch).chmod(0o644)
+        Path(scratch).chmod(mode)
         Path(scratch).replace(path)
     except BaseException:
         Path(scratch).unlink(missing_ok=True)

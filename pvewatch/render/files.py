@@ -8,7 +8,7 @@ from typing import get_args
 from pvewatch.config import Settings, internal_secret
 from pvewatch.render import alertmanager, grafana, prometheus
 from pvewatch.render.documents import to_json, to_yaml, write
-from pvewatch.render.layouts import LayoutName, layout
+from pvewatch.render.layouts import WEBHOOK_SECRET_COPY, LayoutName, layout
 from pvewatch.secrets import InternalSecret
 
 _HEADER = "Written by `pvewatch render` from the configuration: change that and render again, not this file."
@@ -22,8 +22,9 @@ def write_all(settings: Settings, out: Path, layout_name: LayoutName) -> list[Pa
     """Write Prometheus', Alertmanager's and Grafana's files below `out`; returns their paths.
 
     Each file is replaced in one step. `native` uses the addresses of the settings and absolute paths below `out`,
-    `compose` the names of the services and the paths inside their containers. No file holds a secret, only the path of
-    one; pvewatch's internal secrets are made where they are missing, so that what is rendered can be started.
+    `compose` the names of the services and the paths inside their containers. The configuration names secrets by path
+    only. pvewatch's internal secrets are made where they are missing, so that what is rendered can be started; the one
+    that Alertmanager shows to the action API is copied for its container (readable by its owner alone).
     """
     for secret in get_args(InternalSecret):
         internal_secret(settings, secret, create=True)
@@ -33,6 +34,9 @@ def write_all(settings: Settings, out: Path, layout_name: LayoutName) -> list[Pa
     for name, dashboard in grafana.dashboards(settings).items():
         files[f"grafana/dashboards/{name}"] = to_json(dashboard)
     written = [write(out / name, text) for name, text in files.items()]
+    if layout_name == "compose":
+        secret_text = internal_secret(settings, "webhook").reveal() + "\n"
+        written.append(write(out / WEBHOOK_SECRET_COPY, secret_text, mode=0o600))
     for folder, pattern in (("prometheus/rules", "*.yml"), ("grafana/dashboards", "*.json")):
         # What an earlier version wrote and this one does not would otherwise be loaded for ever.
         for stale in set((out / folder).glob(pattern)) - set(written):

@@ -15,6 +15,9 @@ from pvewatch.secrets import internal_secret_file
 
 LayoutName = Literal["native", "compose"]
 
+# Alertmanager's container sees its own configuration and nothing of pvewatch's data: it gets a copy beside that.
+WEBHOOK_SECRET_COPY = "alertmanager/webhook-secret"  # noqa: S105  the path of a secret, not one
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -59,8 +62,8 @@ def layout(settings: Settings, name: LayoutName, out: Path) -> Layout:
             prometheus=Target("http", "prometheus:9090"),
             alertmanager=Target("http", "alertmanager:9093"),
             rules="/etc/prometheus/rules/*.yml",
-            webhook_secret="/run/secrets/webhook",  # noqa: S106  the path of a secret, not one
-            dashboards="/etc/grafana/dashboards",
+            webhook_secret=f"/etc/{WEBHOOK_SECRET_COPY}",
+            dashboards="/etc/grafana/pvewatch/dashboards",
         )
     out = out.absolute()
     return Layout(
