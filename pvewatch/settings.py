@@ -36,11 +36,25 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
+def check_fingerprint(value: str) -> str:
+    """A SHA-256 fingerprint in the form AA:BB:…; raises ValueError saying how to get one."""
+    text = value.upper().replace("-", ":")
+    if re.fullmatch(r"[0-9A-F]{64}", text):
+        text = ":".join(text[i : i + 2] for i in range(0, 64, 2))
+    if not _FINGERPRINT.fullmatch(text):
+        raise ValueError(
+            "a certificate fingerprint is the SHA-256, 32 pairs of hex digits; on the host: "
+            "openssl x509 -noout -fingerprint -sha256 -in /etc/pve/local/pve-ssl.pem"
+        )
+    return text
+
+
 class HostPort(Section):
-    """Where a Proxmox VE host answers; `str()` gives `host:port`."""
+    """Where a Proxmox VE host answers, and its own fingerprint if it has one; `str()` gives `host:port`."""
 
     host: str
     port: int = Field(default=DEFAULT_PVE_PORT, ge=1, le=65535)
+    fingerprint: Annotated[str, AfterValidator(check_fingerprint)] | None = None
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -59,18 +73,6 @@ class HostPort(Section):
         if re.fullmatch(r"[0-9a-fA-F:.]*:[0-9a-fA-F:.]*:[0-9a-fA-F:.]*", str(text).strip()):
             return cls(host=str(text).strip())
         raise ValueError(f"{text!r} is not host or host:port (no https:// and no path)")
-
-
-def _fingerprint(value: str) -> str:
-    text = value.upper().replace("-", ":")
-    if re.fullmatch(r"[0-9A-F]{64}", text):
-        text = ":".join(text[i : i + 2] for i in range(0, 64, 2))
-    if not _FINGERPRINT.fullmatch(text):
-        raise ValueError(
-            "a certificate fingerprint is the SHA-256, 32 pairs of hex digits; on the host: "
-            "openssl x509 -noout -fingerprint -sha256 -in /etc/pve/local/pve-ssl.pem"
-        )
-    return text
 
 
 def _token_id(value: str) -> str:
@@ -124,8 +126,8 @@ class Cluster(Section):
     hosts: Annotated[
         tuple[Annotated[HostPort, BeforeValidator(HostPort.parse)], ...], Field(min_length=1, max_length=64)
     ]
-    """host or host:port. One is asked; the others stand in when it cannot be reached."""
-    fingerprint: Annotated[str, AfterValidator(_fingerprint)] | None = None
+    """host or host:port, or {host, port, fingerprint}. One is asked; the others stand in when it cannot be reached."""
+    fingerprint: Annotated[str, AfterValidator(check_fingerprint)] | None = None
     """SHA-256 fingerprint of the hosts' certificate; for one host, or several with the same certificate."""
     ca_file: Path | None = None
     """CA certificate that vouches for the hosts, such as a copy of /etc/pve/pve-root-ca.pem."""

@@ -96,12 +96,13 @@ def connect(
 ) -> tuple[ProxmoxResource, requests.Session]:
     """proxmoxer's resource for the API root of one host, and the session below it (to close). Nothing is sent yet."""
     user, _, token_name = token_id.partition("!")
+    fingerprint = host.fingerprint or cluster.fingerprint
     backend = Backend(
         str(host),
         user=user,
         token_name=token_name,
         token_value=secret.reveal(),
-        verify_ssl=_trust(cluster),
+        verify_ssl=_trust(cluster, fingerprint),
         timeout=(connect_timeout, read_timeout),
     )
     session: requests.Session = backend.get_session()
@@ -109,14 +110,14 @@ def connect(
     session.max_redirects = 0
     # A proxy or .netrc of the environment must not come between us and the hypervisor.
     session.trust_env = False
-    session.mount("https://", _BoundedAdapter(cluster.fingerprint, 2 * read_timeout, pool_size))
+    session.mount("https://", _BoundedAdapter(fingerprint, 2 * read_timeout, pool_size))
     resource = ProxmoxResource(base_url=backend.get_base_url(), session=session, serializer=_Serializer())
     return resource, session
 
 
-def _trust(cluster: Cluster) -> str | bool:
+def _trust(cluster: Cluster, fingerprint: str | None) -> str | bool:
     """What requests calls `verify`. With a pinned fingerprint the chain is not looked at: the pin is stricter."""
-    if cluster.fingerprint or not cluster.verify_tls:
+    if fingerprint or not cluster.verify_tls:
         return False
     if cluster.ca_file:
         return str(cluster.ca_file)
