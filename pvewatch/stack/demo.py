@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import threading
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NoReturn
 
 from rich.console import Console
 
@@ -63,35 +65,55 @@ def run(
         except StackError as error:
             screen.fail(str(error))
             return 1
-        with _folder(data) as folder:
-            environment = _own_environment()
-            processes = Processes(folder / "state" / "logs", stop, environment)
-            hosts: list[AgentHost] = []
-            try:
-                # With --check the guest is made to hang by the checklist itself, at a moment that it knows.
-                simulators = _start_simulators(clusters, guests, folder, processes, screen, hang=not check)
-                config = write_settings(simulators, chosen, folder)
-                settings = load_settings(config, {})
-                running = up.start(settings, config, processes, screen, environment)
-                with screen.step("starting the agents of some guests"):
-                    hosts.append(_agents(settings, config, simulators, processes, folder, environment))
-                    hosts[0].start()
-                up.announce(settings, running, screen)
-                if check:
-                    subject = Subject(settings, simulators, hosts[0].guests, HANGING_GUEST, running.login)
-                    return _check(subject, processes, screen, as_json)
-                _watch(settings, simulators, hosts[0], processes, screen)
-            except Stopped:
-                return 1 if check else 0
-            except StackError as error:
-                screen.fail(str(error))
-                return 1
-            finally:
-                with screen.step("stopping everything"):
-                    for host in hosts:
-                        host.stop()
-                    processes.stop()
-    return 0
+        folder = data.absolute() if data is not None else Path(tempfile.mkdtemp(prefix="pvewatch-demo-"))
+        folder.mkdir(parents=True, exist_ok=True)
+        status = _run_in(folder, clusters, guests, chosen, stop, screen, check=check, as_json=as_json)
+        if data is None and status == 0:
+            shutil.rmtree(folder, ignore_errors=True)
+        elif data is None:
+            screen.say(f"logs and data are kept: {folder}")
+    return status
+
+
+def _run_in(
+    folder: Path,
+    clusters: int,
+    guests: int,
+    chosen_ports: Mapping[str, int],
+    stop: threading.Event,
+    screen: Screen,
+    *,
+    check: bool,
+    as_json: bool,
+) -> int:
+    """The demonstration with everything it writes in `folder`; returns the exit status."""
+    environment = _own_environment()
+    processes = Processes(folder / "state" / "logs", stop, environment)
+    hosts: list[AgentHost] = []
+    try:
+        # With --check the guest is made to hang by the checklist itself, at a moment that it knows.
+        simulators = _start_simulators(clusters, guests, folder, processes, screen, hang=not check)
+        config = write_settings(simulators, chosen_ports, folder)
+        settings = load_settings(config, {})
+        running = up.start(settings, config, processes, screen, environment)
+        with screen.step("starting the agents of some guests"):
+            hosts.append(_agents(settings, config, simulators, processes, folder, environment))
+            hosts[0].start()
+        up.announce(settings, running, screen)
+        if check:
+            subject = Subject(settings, simulators, hosts[0].guests, HANGING_GUEST, running.login)
+            return _check(subject, processes, screen, as_json)
+        _watch(settings, simulators, hosts[0], processes, screen)
+    except Stopped:
+        return 1 if check else 0
+    except StackError as error:
+        screen.fail(str(error))
+        return 1
+    finally:
+        with screen.step("stopping everything"):
+            for host in hosts:
+                host.stop()
+            processes.stop()
 
 
 def _start_simulators(
@@ -149,7 +171,7 @@ def _check(subject: Subject, processes: Processes, screen: Screen, as_json: bool
 
 def _watch(
     settings: Settings, simulators: list[Simulated], agents: AgentHost, processes: Processes, screen: Screen
-) -> None:
+) -> NoReturn:
     """Show how everything is and tell what happens, until the user asks to stop."""
     prometheus = Prometheus(settings.prometheus_url)
     narrator = Narrator(prometheus, {cluster.name: cluster.control for cluster in simulators}, screen.say)
@@ -168,13 +190,3 @@ def _own_environment() -> dict[str, str]:
     foreign = ("PVEWATCH_", "PROXMOX_")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
     return {**kept, "PATH": tools.search_path()}
-
-
-@contextmanager
-def _folder(data: Path | None) -> Iterator[Path]:
-    if data is not None:
-        data.mkdir(parents=True, exist_ok=True)
-        yield data.absolute()
-        return
-    with tempfile.TemporaryDirectory(prefix="pvewatch-demo-", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)

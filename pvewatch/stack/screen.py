@@ -21,6 +21,7 @@ class Screen:
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(highlight=False, soft_wrap=True)
+        self._errors = Console(stderr=True, highlight=False, soft_wrap=True)
         self._status: Status | None = None
         self._last_status = ""
 
@@ -47,9 +48,9 @@ class Screen:
         self._console.print(markup)
 
     def fail(self, message: str) -> None:
-        """Print an error exactly as it is."""
+        """Print an error exactly as it is, to standard error."""
         self._clear_status()
-        self._console.print(Text(message, style="red"))
+        self._errors.print(Text(message, style="red"))
 
     def addresses(self, rows: Iterable[tuple[str, str, str]]) -> None:
         """Print a table of what runs, where it answers and what it is for."""

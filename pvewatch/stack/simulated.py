@@ -16,6 +16,8 @@ from pvewatch.stack.ports import LISTENERS, LOOPBACK
 from pvewatch.stack.processes import Part
 
 HEARTBEAT_INTERVAL_SECONDS = 5
+# The real one renews its statistics every 10 s.
+STATISTICS_SECONDS = 2
 
 # Waits that a person can watch: seconds where a real site takes minutes. Everything else is as it ships.
 _DEMO_SIZED: dict[str, dict[str, Any]] = {
@@ -91,6 +93,7 @@ def simulator(number: int, guests: int, folder: Path, scenario: str) -> Part:
         *("--seed", str(number)),
         *("--pve-version", version),
         *("--scenario", scenario),
+        *("--refresh-seconds", str(STATISTICS_SECONDS)),
         *("--data", str(folder)),
     ]
     return Part(f"simulator-{name}", pvewatch(*arguments), told.exists)

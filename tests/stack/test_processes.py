@@ -80,8 +80,10 @@ def test_a_program_that_does_not_exist_is_named(processes: Processes) -> None:
         processes.start(Part("grafana", ("/nonexistent/grafana",)))
 
 
-def test_a_part_that_dies_later_is_noticed_and_named(processes: Processes) -> None:
-    processes.start(shell("worker", "echo out of memory; kill -9 $$"))
+def test_a_part_that_dies_later_is_noticed_and_named(processes: Processes, tmp_path: Path) -> None:
+    fatal = tmp_path / "fatal"
+    processes.start(shell("worker", f"while [ ! -e {fatal} ]; do sleep 0.05; done; echo out of memory; kill -9 $$"))
+    fatal.touch()
 
     with pytest.raises(StackError, match=r"worker was ended by SIGKILL[\s\S]*out of memory"):
         until(processes.check, "the worker's end")
