@@ -169,7 +169,7 @@ def not_backed_up(call: Call) -> Answer:
         [
             {"vmid": guest.vmid, "type": guest.kind, "name": guest.name}
             for guest in _visible_guests(call)
-            if guest.template or guest.vmid % 5 == 4
+            if guest.template or guest.vmid % 5 == 0
         ]
     )
 

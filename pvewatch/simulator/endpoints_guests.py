@@ -13,6 +13,7 @@ from pvewatch.simulator.routes import Call, Parameter, Route
 from pvewatch.simulator.world import GIB, MIB, Guest, Kind, config_file
 
 _QEMU_BY_MAJOR = {8: "9.2.0", 9: "10.1.2"}
+_BLOCK_FIGURES = ("bytes", "merged")
 _PRESSURES = ("cpusome", "cpufull", "iosome", "iofull", "memorysome", "memoryfull")
 
 
@@ -157,7 +158,7 @@ def _qemu_details(call: Call, guest: Guest) -> dict[str, Any]:
         "running-qemu": qemu,
         "running-machine": f"pc-i440fx-{qemu.rpartition('.')[0]}+pve0",
         "nics": {f"tap{guest.vmid}i0": {"netin": figures["netin"], "netout": figures["netout"]}},
-        "blockstat": {"scsi0": _blockstat(figures)},
+        "blockstat": {"scsi0": _blockstat(figures, call.cluster.world.version.major)},
         "proxmox-support": {
             "backup-fleecing": True,
             "backup-max-workers": True,
@@ -171,12 +172,21 @@ def _qemu_details(call: Call, guest: Guest) -> dict[str, Any]:
     }
 
 
-def _blockstat(figures: dict[str, Any]) -> dict[str, Any]:
+def _blockstat(figures: dict[str, Any], major: int) -> dict[str, Any]:
+    """QEMU's statistics of a disk; what nothing reads is zero."""
     read, written = figures["diskread"], figures["diskwrite"]
+    operations = ("rd", "wr", "flush", "unmap", *(("zone_append",) if major >= 9 else ()))
+    zero = {f"{outcome}_{operation}_operations": 0 for operation in operations for outcome in ("failed", "invalid")}
+    zero |= {f"{operation}_{figure}": 0 for operation in operations for figure in ("operations", "total_time_ns")}
+    zero |= {
+        f"{operation}_{figure}": 0 for operation in operations if operation != "flush" for figure in _BLOCK_FIGURES
+    }
     return {
+        **zero,
         "account_failed": True,
         "account_invalid": True,
         "flush_operations": written // 65536,
+        "idle_time_ns": 2_000_000,
         "rd_bytes": read,
         "rd_operations": read // 16384,
         "rd_total_time_ns": read * 20,

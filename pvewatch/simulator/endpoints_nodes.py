@@ -91,7 +91,7 @@ def status(call: Call) -> Answer:
                 "version": kernel,
                 "machine": "x86_64",
             },
-            "boot-info": {"mode": "efi", "secureboot": 0},
+            "boot-info": {"mode": "legacy-bios"},
         }
     )
 
