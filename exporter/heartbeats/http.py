@@ -64,6 +64,11 @@ class RateLimit:
         self._guests = guests
         self._buckets: OrderedDict[Guest, tuple[float, float]] = OrderedDict()
 
+    @property
+    def remembered(self) -> int:
+        """How many guests' buckets are held, at most `guests`."""
+        return len(self._buckets)
+
     def take(self, guest: Guest, now: float) -> bool:
         """Whether this guest may send at `now` (monotonic seconds); counts the sending if so."""
         level, since = self._buckets.get(guest, (self._burst, now))
@@ -112,7 +117,7 @@ class HeartbeatApp:
         self._kind_of = kind_of
         self._max_bytes = max_bytes
         self._read_timeout_seconds = read_timeout_seconds
-        self._rate_limit = rate_limit or RateLimit()
+        self._rate_limit = RateLimit() if rate_limit is None else rate_limit
         self._clock = clock
         self.rejected: dict[str, int] = dict.fromkeys(REASONS, 0)
 
@@ -136,11 +141,16 @@ class HeartbeatApp:
     async def _take(self, scope: Scope, receive: Receive) -> None:
         try:
             cluster, vmid = self._admit(scope)
-            body = await self._read(receive)
-        except _Refusal as refusal:
-            if refusal.reason != "too_slow":
-                await self._discard(receive)
+        except _Refusal:
+            with contextlib.suppress(TimeoutError):
+                await self._read(receive)
             raise
+        try:
+            body = await self._read(receive)
+        except TimeoutError:
+            raise _Refusal(408, "too_slow", f"the body did not come within {self._read_timeout_seconds:g} s") from None
+        if body is None:
+            raise self._too_large()
         received_at = self._clock()
         heartbeat = _parse(body)
         try:
@@ -178,28 +188,21 @@ class HeartbeatApp:
             raise self._too_large()
         return guest
 
-    async def _read(self, receive: Receive) -> bytes:
-        body = bytearray()
-        more = True
-        try:
-            async with asyncio.timeout(self._read_timeout_seconds):
-                while more:
-                    chunk, more = await _next_chunk(receive)
-                    body += chunk
-                    if len(body) > self._max_bytes:
-                        raise self._too_large()
-        except TimeoutError:
-            raise _Refusal(408, "too_slow", f"the body did not come within {self._read_timeout_seconds:g} s") from None
-        return bytes(body)
+    async def _read(self, receive: Receive) -> bytes | None:
+        """The whole body; None when it is too large, and then the rest was dropped, up to DISCARD_BYTES.
 
-    async def _discard(self, receive: Receive) -> None:
-        left = DISCARD_BYTES
+        Raises TimeoutError when it does not come in time.
+        """
+        body = bytearray()
+        size = 0
         more = True
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._read_timeout_seconds):
-                while more and left > 0:
-                    chunk, more = await _next_chunk(receive)
-                    left -= len(chunk)
+        async with asyncio.timeout(self._read_timeout_seconds):
+            while more and size <= max(self._max_bytes, DISCARD_BYTES):
+                chunk, more = await _next_chunk(receive)
+                size += len(chunk)
+                if size <= self._max_bytes:
+                    body += chunk
+        return bytes(body) if size <= self._max_bytes else None
 
     def _too_large(self) -> _Refusal:
         return _Refusal(413, "too_large", f"a heartbeat has at most {self._max_bytes} bytes")

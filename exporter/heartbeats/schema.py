@@ -94,7 +94,10 @@ class Heartbeat(_Part):
     """One message of an agent. It does not say which guest it is from: the token does."""
 
     # The wire name is `schema`, which BaseModel has a method of.
-    schema_version: Literal[1] = Field(alias="schema", description="Raised only when an old reader would misread it.")
+    schema_version: Annotated[
+        # Not Literal[1]: true would pass as that.
+        int, Field(ge=1, le=1, alias="schema", description="Raised only when an old reader would misread it.")
+    ]
     agent: Agent
     boot_id: Annotated[str, Field(pattern=r"^[0-9A-Za-z._:-]{1,64}$", description="Another one after each boot.")]
     sequence: Annotated[Count, Field(description="1 for the first message of an agent process, then one more each.")]
