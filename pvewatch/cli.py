@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -26,13 +26,14 @@ class SettingsSource:
         self.path = path
 
     def load(self) -> Settings:
+        """The settings; mistakes are printed, all of them, and end the program with exit code 2."""
         try:
             return load_settings(self.path)
         except ConfigError as error:
             fail_configuration(error)
 
 
-def fail_configuration(error: ConfigError) -> Any:
+def fail_configuration(error: ConfigError) -> NoReturn:
     """Print every problem and leave with exit code 2."""
     for problem in error.problems:
         click.secho(f"{problem.place}: {problem.message}", fg="red", err=True)
