@@ -25,7 +25,7 @@ WRONG_IMPORTS = [
     ("layers", "pvewatch/inventory.py", "import pvewatch.pve.models"),
     ("web", "action_api/app.py", "import pvewatch.pve.models"),
     ("web", "action_api/routes/__init__.py", "import action_api.worker"),
-    ("web", "action_api/policy.py", "import action_api.actions"),
+    ("web", "action_api/catalogue.py", "import action_api.actions"),
     ("pure", "action_api/catalogue.py", "import time"),
     ("pure", "action_api/policy.py", "import action_api.store"),
     ("proxmoxer", "exporter/__init__.py", "import proxmoxer"),
