@@ -40,6 +40,7 @@ dashboards: venv-dev ## write grafana/dashboards/*.json again from grafana/sourc
 	@PYTHONPATH=. $(BIN)/python -m grafana.source
 
 docs: venv-dev ## write the generated references again
+	@$(BIN)/python tools/docs.py
 
 render: venv ## write prometheus.yml, alertmanager.yml and Grafana's provisioning of your pvewatch.yaml to .cache/rendered
 	@$(BIN)/pvewatch render --out .cache/rendered $(ARGS)
