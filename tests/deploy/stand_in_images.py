@@ -1,0 +1,123 @@
+"""Images under the names that Dockerfile and compose.yaml ask for, made of Debian packages: no registry is needed.
+
+`python`, `prom/prometheus` and `prom/alertmanager` hold the real programs, with the users, paths, entry points and
+defaults of the official images. `grafana/grafana` does not: Grafana is in no package archive, so its stand-in only
+answers /api/health, and proves nothing about Grafana itself.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from tests.deploy.docker_engine import run
+
+ROOT = Path(__file__).resolve().parents[2]
+CACHE = ROOT / ".cache"
+MIRROR = "http://deb.debian.org/debian"
+# compose 2: Debian 12 has only the first, whose format is another one.
+COMPOSE_SUITE = "trixie"
+
+_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+_BASE = "pvewatch-test/base"
+
+# The registries' certificates may end in an authority that only this machine knows: the host's list goes in.
+_PYTHON = f"""\
+FROM {_BASE}
+COPY ca-certificates.crt {_CERTIFICATES}
+ENV PIP_CERT={_CERTIFICATES} PIP_DISABLE_PIP_VERSION_CHECK=1 PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin
+RUN ln -s /usr/bin/python3 /usr/local/bin/python
+CMD ["python3"]
+"""
+
+# User, paths and words as in https://github.com/prometheus/prometheus/blob/v2.42.0/Dockerfile
+_PROMETHEUS = f"""\
+FROM {_BASE}
+RUN apt-get -q update && apt-get -q install -y --no-install-recommends prometheus \\
+ && mkdir -p /prometheus && chown -R nobody:nogroup /prometheus /etc/prometheus && ln -s busybox /bin/wget
+USER nobody
+EXPOSE 9090
+VOLUME ["/prometheus"]
+WORKDIR /prometheus
+ENTRYPOINT ["/bin/prometheus"]
+CMD ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus"]
+"""
+
+# https://github.com/prometheus/alertmanager/blob/v0.25.0/Dockerfile
+_ALERTMANAGER = f"""\
+FROM {_BASE}
+RUN apt-get -q update && apt-get -q install -y --no-install-recommends prometheus-alertmanager \\
+ && ln -s prometheus-alertmanager /bin/alertmanager && ln -s busybox /bin/wget \\
+ && mkdir -p /alertmanager && chown -R nobody:nogroup /alertmanager
+USER nobody
+EXPOSE 9093
+VOLUME ["/alertmanager"]
+WORKDIR /alertmanager
+ENTRYPOINT ["/bin/alertmanager"]
+CMD ["--config.file=/etc/alertmanager/alertmanager.yml", "--storage.path=/alertmanager"]
+"""
+
+_GRAFANA = f"""\
+FROM {_BASE}
+RUN ln -s busybox /bin/wget && mkdir -p /srv/api /var/lib/grafana && chown 472:0 /var/lib/grafana \\
+ && echo '{{"database": "ok", "version": "stand-in"}}' > /srv/api/health \\
+ && printf '#!/bin/sh\\nexec python3 -m http.server --directory /srv 3000\\n' > /run.sh && chmod 755 /run.sh
+USER 472
+EXPOSE 3000
+ENTRYPOINT ["/run.sh"]
+"""
+
+
+def build_all(environment: dict[str, str], prometheus: str, alertmanager: str, grafana: str) -> None:
+    """Make the stand-ins under the given image names, in the engine that `environment` points at."""
+    # The plain builder: the other one needs a plug-in that Debian 12 does not have.
+    environment = {**environment, "DOCKER_BUILDKIT": "0"}
+    run(["docker", "import", _base_tree(), _BASE], env=environment)
+    for name, dockerfile in (
+        ("python:3.11-slim", _PYTHON),
+        (prometheus, _PROMETHEUS),
+        (alertmanager, _ALERTMANAGER),
+        (grafana, _GRAFANA),
+    ):
+        with tempfile.TemporaryDirectory() as context:
+            Path(context, "Dockerfile").write_text(dockerfile, encoding="utf-8")
+            shutil.copyfile(_CERTIFICATES, Path(context, _CERTIFICATES.name))
+            run(["docker", "build", "--quiet", "--tag", name, context], env=environment)
+
+
+def compose_program() -> Path:
+    """The compose 2 program, fetched once from Debian's archive into .cache/docker."""
+    program = CACHE / "docker" / "docker-compose"
+    if program.exists():
+        return program
+    program.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=program.parent) as scratch:
+        private = Path(scratch)
+        # apt's own sandbox user must reach the directory it downloads into.
+        private.chmod(0o755)
+        (private / "lists" / "partial").mkdir(parents=True)
+        keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+        (private / "sources.list").write_text(f"deb [signed-by={keyring}] {MIRROR} {COMPOSE_SUITE} main\n")
+        # Nothing of the machine's own apt is read or changed.
+        apt = ["apt-get", "-q", "-o", f"Dir::Etc::sourcelist={private}/sources.list", "-o", "Dir::Etc::sourceparts=-"]
+        apt += ["-o", f"Dir::State::lists={private}/lists", "-o", "APT::Sandbox::User=root"]
+        apt += ["-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache="]
+        run([*apt, "update"])
+        run([*apt, "download", "docker-compose"], cwd=private)
+        (package,) = private.glob("docker-compose_*.deb")
+        run(["dpkg-deb", "--extract", package, private / "tree"])
+        (private / "tree/usr/libexec/docker/cli-plugins/docker-compose").rename(program)
+    return program
+
+
+def _base_tree() -> Path:
+    """A minimal Debian 12 with Python 3.11, as a tar, made once in .cache/docker."""
+    tree = CACHE / "docker" / "base-bookworm.tar"
+    if not tree.exists():
+        tree.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = tree.with_name("unfinished.tar")  # mmdebstrap goes by the ending
+        packages = "--include=ca-certificates,python3,python3-venv,busybox"
+        run(["mmdebstrap", "--variant=minbase", packages, "bookworm", unfinished, MIRROR])
+        unfinished.rename(tree)
+    return tree
