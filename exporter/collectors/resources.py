@@ -1,0 +1,321 @@
+"""Guests, nodes and storages out of one `GET /cluster/resources`: most of what there is to know, for one call.
+
+    pve_up{cluster="home",id="qemu/100"} 1
+    pve_cpu_usage_ratio{cluster="home",id="qemu/100"} 0.0163
+    pve_guest_status{cluster="home",id="qemu/100",status="running"} 1
+
+By hand: `pvesh get /cluster/resources`.
+
+Names, labels and types of prometheus-pve-exporter are kept, so that dashboards and rules made for it go on working.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from operator import attrgetter
+
+from exporter.collectors.definition import Collector, Incomplete, Request, every_poll, keep_poll
+from exporter.expectations import expected_running
+from exporter.exposition import Metric, Number, Sample
+from exporter.frozen_figures import trusted
+from exporter.snapshot import View
+from pvewatch.pve.errors import Forbidden
+from pvewatch.pve.models import Guest, Node, Resources, Storage
+
+GUEST_STATES = (
+    "running",
+    "stopped",
+    "paused",
+    "suspended",
+    "prelaunch",
+    "io-error",
+    "guest-panicked",
+    "internal-error",
+    "unknown",
+    "other",
+)
+NODE_STATES = ("online", "offline", "unknown")
+
+
+def read(request: Request) -> Resources:
+    """Ask for all resources; figures that PVE only repeats are withheld (see `trusted`).
+
+    A token without rights gets 200 and next to nothing. That is told as `forbidden`, with the rows there are: a
+    cluster without guests and one whose guests may not be seen must not look the same.
+    """
+    found = _unique(request.client.cluster_resources())
+    previous = request.previous if isinstance(request.previous, Resources) else None
+    found = trusted(found, request.frozen_since, request.now, request.settings.figures_expire_seconds)
+    found = _with_known_names(found, previous)
+    if not found.guests:
+        granted = request.client.permissions()
+        if not any("VM.Audit" in privileges for privileges in granted.values()):
+            what = "the token may nothing at all" if not granted else "the token lacks VM.Audit, so no guest is visible"
+            raise Incomplete(
+                found,
+                Forbidden(
+                    f"{what}; `pvewatch check` prints the commands that mend it",
+                    host=str(request.cluster.hosts[0]),
+                    path="/cluster/resources",
+                ),
+            )
+    return found
+
+
+def _unique(found: Resources) -> Resources:
+    """One row for each id: two equal series would make Prometheus refuse them."""
+    return replace(
+        found,
+        guests=tuple({guest.id: guest for guest in reversed(found.guests)}.values())[::-1],
+        nodes=tuple({node.id: node for node in reversed(found.nodes)}.values())[::-1],
+        storages=tuple({storage.id: storage for storage in reversed(found.storages)}.values())[::-1],
+    )
+
+
+def _with_known_names(found: Resources, previous: Resources | None) -> Resources:
+    """Rows with status unknown come without name and template flag: those do not change because a node is gone."""
+    known = {guest.id: guest for guest in previous.guests} if previous else {}
+
+    def named(guest: Guest) -> Guest:
+        before = known.get(guest.id)
+        if guest.status != "unknown" or guest.name is not None or before is None:
+            return guest
+        return replace(guest, name=before.name, template=before.template)
+
+    return replace(found, guests=tuple(named(guest) for guest in found.guests))
+
+
+Row = Guest | Node | Storage
+
+
+def _guests(view: View) -> Iterable[Guest]:
+    return view.resources.guests if view.resources else ()
+
+
+def _nodes(view: View) -> Iterable[Node]:
+    return view.resources.nodes if view.resources else ()
+
+
+def _storages(view: View) -> Iterable[Storage]:
+    return view.resources.storages if view.resources else ()
+
+
+def _figure(attribute: str, *rows: Callable[[View], Iterable[Row]]) -> Callable[[View], Iterator[Sample]]:
+    get: Callable[[Row], Number | None] = attrgetter(attribute)
+
+    def samples(view: View) -> Iterator[Sample]:
+        for of in rows:
+            for row in of(view):
+                yield (row.id,), get(row)
+
+    return samples
+
+
+def _up(view: View) -> Iterator[Sample]:
+    for guest in _guests(view):
+        yield (guest.id,), int(guest.status == "running")
+    for storage in _storages(view):
+        yield (storage.id,), int(storage.status == "available")
+
+
+def _ha_state(view: View) -> Iterator[Sample]:
+    rows: tuple[Guest | Node, ...] = (*_guests(view), *_nodes(view))
+    for row in rows:
+        if row.ha_state is not None:
+            yield (row.id, row.ha_state), 1
+
+
+def _lock_state(view: View) -> Iterator[Sample]:
+    for guest in _guests(view):
+        if guest.lock is not None:
+            yield (guest.id, guest.lock), 1
+
+
+def _guest_info(view: View) -> Iterator[Sample]:
+    for guest in _guests(view):
+        yield (guest.id, guest.node, guest.name or "", guest.kind, str(int(guest.template)), guest.tags or ""), 1
+
+
+def _storage_info(view: View) -> Iterator[Sample]:
+    for storage in _storages(view):
+        yield (storage.id, storage.node, storage.storage, storage.plugin_type or "", ",".join(storage.content)), 1
+
+
+def _guest_status(view: View) -> Iterator[Sample]:
+    for guest in _guests(view):
+        status = guest.status if guest.status in GUEST_STATES else "other"
+        for state in GUEST_STATES:
+            yield (guest.id, state), int(state == status)
+
+
+def _node_status(view: View) -> Iterator[Sample]:
+    for node in _nodes(view):
+        status = node.status if node.status in NODE_STATES else "unknown"
+        for state in NODE_STATES:
+            yield (node.id, state), int(state == status)
+
+
+def _own_guest_info(view: View) -> Iterator[Sample]:
+    for guest in _guests(view):
+        yield (guest.id, guest.kind, str(guest.vmid), guest.name or "", guest.node), 1
+
+
+def _expected_running(view: View) -> Iterator[Sample]:
+    for guest in _guests(view):
+        expected = expected_running(guest, view)
+        yield (guest.id,), None if expected is None else int(expected)
+
+
+_ID = ("id",)
+
+METRICS = (
+    Metric(
+        "pve_up",
+        "gauge",
+        "Node online, cluster quorate, guest running, storage available: 1. Anything else, unknown included: 0.",
+        _ID,
+        _up,
+    ),
+    Metric(
+        "pve_disk_size_bytes",
+        "gauge",
+        "Size of the root disk or storage.",
+        _ID,
+        _figure("disk_limit_bytes", _nodes, _guests, _storages),
+    ),
+    Metric(
+        "pve_disk_usage_bytes",
+        "gauge",
+        "Used part of the root disk or storage; always 0 for VMs, of which PVE does not know it.",
+        _ID,
+        _figure("disk_used_bytes", _nodes, _guests, _storages),
+    ),
+    Metric(
+        "pve_memory_size_bytes",
+        "gauge",
+        "Memory of the node, or the guest's limit.",
+        _ID,
+        _figure("memory_limit_bytes", _nodes, _guests),
+    ),
+    Metric("pve_memory_usage_bytes", "gauge", "Used memory.", _ID, _figure("memory_used_bytes", _nodes, _guests)),
+    Metric(
+        "pve_network_transmit_bytes",
+        "gauge",
+        "Deprecated, use pve_network_transmit_bytes_total: bytes sent by the guest since it started.",
+        _ID,
+        _figure("net_out_bytes", _guests),
+    ),
+    Metric(
+        "pve_network_receive_bytes",
+        "gauge",
+        "Deprecated, use pve_network_receive_bytes_total: bytes received by the guest since it started.",
+        _ID,
+        _figure("net_in_bytes", _guests),
+    ),
+    Metric(
+        "pve_disk_write_bytes",
+        "gauge",
+        "Deprecated, use pve_disk_written_bytes_total: bytes written by the guest since it started.",
+        _ID,
+        _figure("disk_write_bytes", _guests),
+    ),
+    Metric(
+        "pve_disk_read_bytes",
+        "gauge",
+        "Deprecated, use pve_disk_read_bytes_total: bytes read by the guest since it started.",
+        _ID,
+        _figure("disk_read_bytes", _guests),
+    ),
+    Metric(
+        "pve_cpu_usage_ratio",
+        "gauge",
+        "CPU use as a share of the allotted CPUs, 0 to 1.",
+        _ID,
+        _figure("cpu_ratio", _nodes, _guests),
+    ),
+    Metric("pve_cpu_usage_limit", "gauge", "Number of CPUs.", _ID, _figure("cpu_limit", _nodes, _guests)),
+    Metric(
+        "pve_uptime_seconds",
+        "gauge",
+        "Seconds since the node or guest started.",
+        _ID,
+        _figure("uptime_seconds", _nodes, _guests),
+    ),
+    Metric(
+        "pve_storage_shared",
+        "gauge",
+        "Whether the storage is shared: then every node shows the same one.",
+        _ID,
+        lambda view: (((storage.id,), int(storage.shared)) for storage in _storages(view)),
+    ),
+    Metric(
+        "pve_network_transmit_bytes_total",
+        "counter",
+        "Bytes sent by the guest since it started.",
+        _ID,
+        _figure("net_out_bytes", _guests),
+    ),
+    Metric(
+        "pve_network_receive_bytes_total",
+        "counter",
+        "Bytes received by the guest since it started.",
+        _ID,
+        _figure("net_in_bytes", _guests),
+    ),
+    Metric(
+        "pve_disk_written_bytes_total",
+        "counter",
+        "Bytes written by the guest since it started.",
+        _ID,
+        _figure("disk_write_bytes", _guests),
+    ),
+    Metric(
+        "pve_disk_read_bytes_total",
+        "counter",
+        "Bytes read by the guest since it started.",
+        _ID,
+        _figure("disk_read_bytes", _guests),
+    ),
+    Metric("pve_ha_state", "gauge", "The HA state; only the present one is shown.", ("id", "state"), _ha_state),
+    Metric("pve_lock_state", "gauge", "The guest's lock; only the present one is shown.", ("id", "state"), _lock_state),
+    Metric(
+        "pve_guest_info",
+        "gauge",
+        "The guest as PVE describes it; always 1.",
+        ("id", "node", "name", "type", "template", "tags"),
+        _guest_info,
+    ),
+    Metric(
+        "pve_storage_info",
+        "gauge",
+        "The storage as PVE describes it; always 1.",
+        ("id", "node", "storage", "plugintype", "content"),
+        _storage_info,
+    ),
+    Metric(
+        "pve_guest_status",
+        "gauge",
+        "The guest's state, 1 for the present one. Guests of a node that is gone are unknown, whatever PVE repeats.",
+        ("id", "status"),
+        _guest_status,
+    ),
+    Metric("pve_node_status", "gauge", "The node's state, 1 for the present one.", ("id", "status"), _node_status),
+    Metric(
+        "pvewatch_guest_info",
+        "gauge",
+        "The guest's name and place; always 1.",
+        ("id", "kind", "vmid", "name", "node"),
+        _own_guest_info,
+    ),
+    Metric(
+        "pvewatch_guest_expected_running",
+        "gauge",
+        "Whether the guest should run: onboot, HA or its tag says so, and nobody has stopped it on purpose.",
+        _ID,
+        _expected_running,
+        reads=("config", "tasks"),
+    ),
+)
+
+COLLECTOR = Collector("resources", "cluster", read, METRICS, every_poll, keep_poll)

@@ -1,0 +1,135 @@
+"""Metric families → the bytes of /metrics, classic Prometheus text format 0.0.4.
+
+Samples are cached as bytes per family and cluster and written again only when what the family reads has changed; a
+scrape joins the pieces, family by family, with HELP and TYPE once and the samples of all clusters together.
+
+The classic format only: the drop-in names hold a gauge X beside a counter X_total, which OpenMetrics forbids.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from exporter.snapshot import Snapshot, View
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+Number = int | float
+MetricType = Literal["gauge", "counter"]
+Sample = tuple[tuple[str, ...], Number | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A row of a METRICS table: one family about a cluster, and how its samples come out of a View.
+
+    `labels` are those after `cluster`, which every series has. `samples` yields label values in that order with a
+    value; None as the value gives no sample. `reads` names further collectors whose answers it looks at.
+    """
+
+    name: str
+    type: MetricType
+    help: str
+    labels: tuple[str, ...]
+    samples: Callable[[View], Iterable[Sample]]
+    reads: tuple[str, ...] = ()
+
+
+class Page:
+    """The families of all clusters as one page of text. Any thread may refresh or read."""
+
+    def __init__(self, tables: Sequence[tuple[str, Sequence[Metric]]]) -> None:
+        """`tables` are (collector, its METRICS), in the order of the page. The collector `*` reads everything."""
+        self._rows = [(source, metric) for source, table in tables for metric in table]
+        self._heads: dict[str, bytes] = {}
+        for _, metric in self._rows:
+            head = header(metric.name, metric.type, metric.help)
+            if self._heads.setdefault(metric.name, head) != head:
+                raise ValueError(f"{metric.name} is declared twice, with another help or type")
+        self._lock = threading.Lock()
+        self._parts: dict[tuple[str, str, str], tuple[tuple[int, ...], bytes]] = {}
+        self._clusters: list[str] = []
+        self._joined: bytes | None = None
+
+    def refresh(self, snapshot: Snapshot) -> int:
+        """Write again what has changed in that cluster; returns how many families were written."""
+        # Generations before the view: what is recorded in between is written again next time, never missed.
+        generations = snapshot.generations()
+        view = snapshot.view()
+        fresh: dict[tuple[str, str, str], tuple[tuple[int, ...], bytes]] = {}
+        for source, metric in self._rows:
+            reads = sorted(generations) if source == "*" else (source, *metric.reads)
+            state = tuple(generations.get(name, 0) for name in reads)
+            key = (metric.name, snapshot.cluster, source)
+            known = self._parts.get(key)
+            if known is None or known[0] != state:
+                fresh[key] = (state, write_samples(metric.name, metric.labels, metric.samples(view), view.cluster))
+        with self._lock:
+            for key, part in fresh.items():
+                known = self._parts.get(key)
+                if known is None or sum(known[0]) <= sum(part[0]):
+                    self._parts[key] = part
+            if snapshot.cluster not in self._clusters:
+                self._clusters.append(snapshot.cluster)
+            self._joined = None
+        return len(fresh)
+
+    def text(self) -> bytes:
+        """The page as it is now."""
+        with self._lock:
+            if self._joined is None:
+                pieces: list[bytes] = []
+                sources: dict[str, list[str]] = {}
+                for source, metric in self._rows:
+                    sources.setdefault(metric.name, []).append(source)
+                for name, head in self._heads.items():
+                    pieces.append(head)
+                    for cluster in self._clusters:
+                        for source in sources[name]:
+                            part = self._parts.get((name, cluster, source))
+                            if part:
+                                pieces.append(part[1])
+                self._joined = b"".join(pieces)
+            return self._joined
+
+
+def header(name: str, kind: str, text: str) -> bytes:
+    """The HELP and TYPE lines of a family."""
+    escaped = text.replace("\\", "\\\\").replace("\n", "\\n")
+    return f"# HELP {name} {escaped}\n# TYPE {name} {kind}\n".encode(errors="replace")
+
+
+def write_samples(name: str, labels: Sequence[str], samples: Iterable[Sample], cluster: str | None = None) -> bytes:
+    """Sample lines; `cluster` becomes the first label unless it is None. A value of None gives no line."""
+    lines: list[str] = []
+    first = "" if cluster is None else f'cluster="{escape(cluster)}"'
+    template = ",".join([*([first] if first else []), *(f'{label}="%s"' for label in labels)])
+    for values, value in samples:
+        if value is None:
+            continue
+        shown = template % tuple(map(escape, values)) if labels else template
+        lines.append(f"{name}{{{shown}}} {format_value(value)}\n" if shown else f"{name} {format_value(value)}\n")
+    # A lone surrogate is valid JSON and no valid UTF-8: it becomes a question mark, not an exception.
+    return "".join(lines).encode(errors="replace")
+
+
+def escape(value: str) -> str:
+    """A label value with backslash, quote and line feed escaped."""
+    if "\\" in value or '"' in value or "\n" in value:
+        return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return value
+
+
+def format_value(value: Number) -> str:
+    """A number as the format wants it: NaN, +Inf and -Inf in its own spelling."""
+    if isinstance(value, float):
+        if math.isnan(value):
+            return "NaN"
+        if math.isinf(value):
+            return "+Inf" if value > 0 else "-Inf"
+        return repr(value)
+    return str(int(value))

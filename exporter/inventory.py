@@ -1,0 +1,115 @@
+"""What is known of all clusters, as the document that the action API reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from exporter.expectations import expected_running
+from exporter.heartbeats.store import HeartbeatStore, to_entry
+from exporter.snapshot import Snapshot, View
+from pvewatch.config import Cluster
+from pvewatch.inventory import ClusterEntry, GuestEntry, Inventory, NodeEntry, StorageEntry
+from pvewatch.pve.models import Guest
+
+
+def build(
+    clusters: Mapping[str, tuple[Cluster, tuple[str, ...]]],
+    snapshots: Mapping[str, Snapshot],
+    heartbeats: HeartbeatStore,
+    heartbeat_timeout_seconds: float,
+    now: float,
+) -> Inventory:
+    """The inventory at `now`; `clusters` maps the name to the cluster and the configured names that belong to it."""
+    return Inventory(
+        generated_at=now,
+        clusters=[
+            _cluster(cluster, members, snapshots[name].view(), heartbeats, heartbeat_timeout_seconds, now)
+            for name, (cluster, members) in clusters.items()
+        ],
+    )
+
+
+def _cluster(
+    cluster: Cluster,
+    members: tuple[str, ...],
+    view: View,
+    heartbeats: HeartbeatStore,
+    timeout: float,
+    now: float,
+) -> ClusterEntry:
+    reading = view.readings.get(("resources", ""))
+    resources = view.resources
+    error = "not asked yet" if reading is None else None
+    if reading is not None and reading.failure is not None:
+        error = reading.failure.message
+    return ClusterEntry(
+        name=cluster.name,
+        members=list(members),
+        web_url=cluster.web_url,
+        age_seconds=max(0.0, now - reading.taken_at) if reading and reading.taken_at is not None else None,
+        error=error,
+        quorate=_quorate(view),
+        version=view.version.version if view.version else None,
+        nodes=[
+            NodeEntry(
+                name=node.name,
+                status=node.status,
+                uptime_seconds=node.uptime_seconds,
+                cpu_ratio=node.cpu_ratio,
+                memory_used_bytes=node.memory_used_bytes,
+                memory_limit_bytes=node.memory_limit_bytes,
+            )
+            for node in (resources.nodes if resources else ())
+        ],
+        guests=[
+            _guest(cluster.name, guest, view, heartbeats, timeout, now)
+            for guest in (resources.guests if resources else ())
+        ],
+        storages=[
+            StorageEntry(
+                id=storage.id,
+                storage=storage.storage,
+                node=storage.node,
+                status=storage.status,
+                shared=storage.shared,
+                used_bytes=storage.disk_used_bytes,
+                limit_bytes=storage.disk_limit_bytes,
+            )
+            for storage in (resources.storages if resources else ())
+        ],
+    )
+
+
+def _quorate(view: View) -> bool | None:
+    """A standalone host needs no quorum and so always has it; None when the status is not known."""
+    if view.status is None:
+        return None
+    return True if view.status.name is None else view.status.quorate
+
+
+def _guest(
+    cluster: str, guest: Guest, view: View, heartbeats: HeartbeatStore, timeout: float, now: float
+) -> GuestEntry:
+    known = view.configs.get(guest.id)
+    record = heartbeats.get(cluster, guest.vmid)
+    return GuestEntry(
+        cluster=cluster,
+        kind=guest.kind,
+        vmid=guest.vmid,
+        id=guest.id,
+        name=guest.name,
+        node=guest.node,
+        status=guest.status,
+        template=guest.template,
+        lock=guest.lock,
+        tags=list(guest.tag_list),
+        ha_state=guest.ha_state,
+        uptime_seconds=guest.uptime_seconds,
+        onboot=known.config.onboot if known else None,
+        expected_running=bool(expected_running(guest, view)),
+        pool=guest.pool,
+        cpu_ratio=guest.cpu_ratio,
+        memory_used_bytes=guest.memory_used_bytes,
+        memory_limit_bytes=guest.memory_limit_bytes,
+        heartbeat=to_entry(record, now, timeout) if record else None,
+    )

@@ -1,0 +1,236 @@
+"""Background refresh: one thread for each cluster, and a small pool for the calls that go to single nodes.
+
+The poller owns what collectors must not care about: when they run, how long it took, what is logged, which class an
+error has, and that one failing node or cluster delays no other. A failure is kept as an answer: once a cluster cannot
+be reached, the collectors after it in that round are told so instead of waiting for the same time-out again.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from exporter.collectors.definition import Collector, Incomplete, NothingHere, Request
+from exporter.frozen_figures import FrozenSince
+from exporter.snapshot import Failure, Snapshot
+from exporter.stops import StopStore
+from pvewatch.config import Cluster, ExporterSettings
+from pvewatch.pve.client import PveClient
+from pvewatch.pve.errors import AuthFailed, PveError, Unreachable
+
+_log = logging.getLogger(__name__)
+
+NODE_THREADS = 16
+NODE_QUEUE = 512
+MAX_PAUSE_SECONDS = 300.0
+STOP_SECONDS = 2.0
+# What a mistake in a collector, or a full disk below its store, can raise: it is told as an error of that collector.
+_OWN_FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, OSError, sqlite3.Error)
+
+
+class NodePool:
+    """A few daemon threads for calls to single nodes. Daemons: a call that hangs must not hold up the end."""
+
+    def __init__(self, name: str, threads: int = NODE_THREADS) -> None:
+        self._name = name
+        self._limit = threads
+        self._jobs: queue.Queue[Callable[[], None]] = queue.Queue(NODE_QUEUE)
+        self._threads: list[threading.Thread] = []
+
+    def submit(self, job: Callable[[], None]) -> bool:
+        """Hand over a job that raises nothing; False when too many are waiting. Called by one thread only."""
+        try:
+            self._jobs.put_nowait(job)
+        except queue.Full:
+            return False
+        if len(self._threads) < self._limit:
+            thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        return True
+
+    def _work(self) -> None:
+        while True:
+            self._jobs.get()()
+
+
+class ClusterPoller:
+    """Keeps one cluster's snapshot fresh. `changed` is called after each round and each node's answers."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        client: PveClient,
+        snapshot: Snapshot,
+        settings: ExporterSettings,
+        stops: StopStore,
+        collectors: Sequence[Collector],
+        changed: Callable[[Snapshot], object],
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.cluster = cluster
+        self.snapshot = snapshot
+        self._client = client
+        self._settings = settings
+        self._stops = stops
+        self._wide = [collector for collector in collectors if collector.scope == "cluster"]
+        self._per_node = [collector for collector in collectors if collector.scope == "node"]
+        self._changed = changed
+        self._clock = clock
+        self._frozen_since: FrozenSince = {}
+        self._due: dict[tuple[str, str], float] = {}
+        self._failures: dict[tuple[str, str], int] = {}
+        self._busy: set[str] = set()
+        self._lock = threading.Lock()
+        self._pool = NodePool(f"nodes-{cluster.name}")
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"poll-{cluster.name}", daemon=True)
+
+    @property
+    def tried(self) -> bool:
+        """Whether the cluster has been asked once, with whatever outcome."""
+        return self.snapshot.reading((self._wide[0].name, "")) is not None
+
+    def start(self) -> None:
+        """Begin to poll."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End polling; a call that hangs is left behind."""
+        self._stop.set()
+        self._client.close()
+        if self._thread.ident is not None:
+            self._thread.join(STOP_SECONDS)
+
+    def poll(self) -> None:
+        """One round: what is due cluster-wide now, then what is due on each node, in the pool."""
+        outage: Failure | None = None
+        for collector in self._wide:
+            if self._stop.is_set():
+                return
+            outage = self._run_collector(collector, "", outage) if self._is_due(collector, "") else outage
+        self._ask_nodes(outage)
+        self._changed(self.snapshot)
+
+    def _run(self) -> None:
+        interval = self._settings.poll_interval_seconds
+        while not self._stop.is_set():
+            begun = time.monotonic()
+            self.poll()
+            self._stop.wait(max(0.05, interval - (time.monotonic() - begun)))
+
+    def _ask_nodes(self, outage: Failure | None) -> None:
+        view = self.snapshot.view()
+        if view.resources is None or outage is not None:
+            return
+        self.snapshot.forget_nodes(frozenset(node.name for node in view.resources.nodes))
+        for node in view.resources.nodes:
+            with self._lock:
+                due = [collector for collector in self._per_node if self._is_due(collector, node.name)]
+                if not due or node.name in self._busy:
+                    continue
+                self._busy.add(node.name)
+            gone = None
+            if node.status == "offline":
+                gone = Failure(Unreachable.error_class, f"node {node.name} is offline")
+
+            def job(name: str = node.name, due: list[Collector] = due, gone: Failure | None = gone) -> None:
+                self._ask_node(name, due, gone)
+
+            if not self._pool.submit(job):
+                with self._lock:
+                    self._busy.discard(node.name)
+
+    def _ask_node(self, node: str, due: Sequence[Collector], outage: Failure | None) -> None:
+        try:
+            for collector in due:
+                outage = self._run_collector(collector, node, outage)
+        finally:
+            with self._lock:
+                self._busy.discard(node)
+        if not self._stop.is_set():
+            self._changed(self.snapshot)
+
+    def _is_due(self, collector: Collector, node: str) -> bool:
+        # Half a poll of slack: rounds do not begin to the millisecond.
+        slack = self._settings.poll_interval_seconds / 2
+        return time.monotonic() + slack >= self._due.get((collector.name, node), 0.0)
+
+    def _run_collector(self, collector: Collector, node: str, outage: Failure | None) -> Failure | None:
+        """Run one collector and keep its outcome; returns the outage that the next one need not try again."""
+        key = (collector.name, node)
+        keep = collector.keep_seconds(self._settings)
+        now, begun = self._clock(), time.monotonic()
+        if outage is not None:
+            self.snapshot.record_failure(key, outage, at=now, duration=0.0, keep_seconds=keep)
+            self._after(collector, node, outage)
+            return outage
+        before = self.snapshot.reading(key)
+        failure: Failure | None = None
+        partial: object | None = None
+        answer: object | None = None
+        try:
+            answer = collector.read(self._request(node, before.value if before else None, now))
+        except NothingHere:
+            pass
+        except Incomplete as error:
+            partial, failure = error.value, Failure(error.cause.error_class, str(error.cause))
+            outage = _outage(error.cause, failure)
+        except PveError as error:
+            failure = Failure(error.error_class, str(error))
+            outage = _outage(error, failure)
+        except _OWN_FAULTS as error:
+            _log.exception("collector %s of %s has a mistake", collector.name, self.cluster.name)
+            failure = Failure("internal", f"{type(error).__name__} in pvewatch itself; its log has the details")
+        duration = time.monotonic() - begun
+        at = self._clock()
+        if failure is None:
+            self.snapshot.record_success(key, answer, at=at, duration=duration, keep_seconds=keep)
+        elif partial is not None:
+            self.snapshot.record_partial(key, partial, failure, at=at, duration=duration, keep_seconds=keep)
+        else:
+            self.snapshot.record_failure(key, failure, at=at, duration=duration, keep_seconds=keep)
+        self._after(collector, node, failure)
+        return outage
+
+    def _request(self, node: str, previous: object | None, now: float) -> Request:
+        return Request(
+            client=self._client,
+            cluster=self.cluster,
+            settings=self._settings,
+            view=self.snapshot.view(),
+            previous=previous,
+            now=now,
+            stops=self._stops,
+            frozen_since=self._frozen_since,
+            node=node,
+            stopping=self._stop.is_set,
+        )
+
+    def _after(self, collector: Collector, node: str, failure: Failure | None) -> None:
+        """Log a change for the worse or better once, and say when to come back."""
+        key = (collector.name, node)
+        interval = collector.interval(self._settings)
+        where = f"{self.cluster.name}/{node}" if node else self.cluster.name
+        with self._lock:
+            failed = self._failures.get(key, 0)
+            self._failures[key] = failed + 1 if failure else 0
+            pause = interval
+            if failure and node:
+                # A node in trouble is asked less and less often; the cluster itself is what everybody waits for.
+                pause = min(interval * 2 ** min(failed, 10), max(interval, MAX_PAUSE_SECONDS))
+            self._due[key] = time.monotonic() + pause
+        if failure and not failed:
+            _log.warning("%s of %s: %s", collector.name, where, failure.message)
+        elif failed and not failure:
+            _log.info("%s of %s: answers again after %d failures", collector.name, where, failed)
+
+
+def _outage(error: PveError, failure: Failure) -> Failure | None:
+    """The failure when every further call would end the same way, only later."""
+    return failure if isinstance(error, Unreachable | AuthFailed) else None

@@ -1,0 +1,175 @@
+"""One cluster's newest answers, each with its age and, when the newest attempt failed, with the reason.
+
+A failure does not erase the last good answer: that stays until it is too old to be true (`keep_seconds`), and then is
+gone. Whoever reads gets a `View`, an immutable picture of what is still worth believing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import TypeVar
+
+from pvewatch.pve.models import ClusterStatus, GuestConfig, NodeDetail, Resources, Version
+
+Key = tuple[str, str]
+"""Collector and node; the node is empty for a collector that asks about the whole cluster."""
+
+_Kind = TypeVar("_Kind")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why the newest attempt failed: an error class for a label, and words for people."""
+
+    error_class: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The outcome of one collector, on one node or cluster-wide. Times are unix seconds.
+
+    `value` is None before the first success, when there is nothing to report, and once it has expired.
+    `succeeded_at` is the time of the last full success; it outlives the value.
+    """
+
+    value: object | None = None
+    taken_at: float | None = None
+    attempted_at: float = 0.0
+    succeeded_at: float | None = None
+    duration_seconds: float = 0.0
+    keep_seconds: float = 120.0
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigReading:
+    """A guest's configuration and when it was read (unix seconds)."""
+
+    config: GuestConfig
+    read_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class GuestConfigs:
+    """What the config collector knows of one node's guests, by id such as `qemu/100`."""
+
+    by_id: Mapping[str, ConfigReading]
+
+
+@dataclass(frozen=True, slots=True)
+class PersonStops:
+    """VMID → when a person's task stopped it (unix seconds), for guests not started since."""
+
+    by_vmid: Mapping[int, float]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What is known and recent enough of one cluster; None or empty means not known."""
+
+    cluster: str
+    readings: Mapping[Key, Reading] = field(default_factory=dict)
+    resources: Resources | None = None
+    status: ClusterStatus | None = None
+    version: Version | None = None
+    node_details: tuple[NodeDetail, ...] = ()
+    configs: Mapping[str, ConfigReading] = field(default_factory=dict)
+    person_stops: Mapping[int, float] | None = None
+
+
+class Snapshot:
+    """The readings of one cluster. Any thread may record; `view` gives a picture that does not change."""
+
+    def __init__(self, cluster: str) -> None:
+        self.cluster = cluster
+        self._lock = threading.Lock()
+        self._readings: dict[Key, Reading] = {}
+        self._generations: dict[str, int] = {}
+
+    def record_success(
+        self, key: Key, value: object | None, *, at: float, duration: float, keep_seconds: float
+    ) -> None:
+        """Store an answer. None means that there is nothing to report, which is not a failure."""
+        self._put(key, Reading(value, at, at, at, duration, keep_seconds))
+
+    def record_partial(
+        self, key: Key, value: object, failure: Failure, *, at: float, duration: float, keep_seconds: float
+    ) -> None:
+        """Store an answer that is true as far as it goes, and why it does not go further: not a success."""
+        before = self.reading(key)
+        succeeded_at = before.succeeded_at if before else None
+        self._put(key, Reading(value, at, at, succeeded_at, duration, keep_seconds, failure))
+
+    def record_failure(self, key: Key, failure: Failure, *, at: float, duration: float, keep_seconds: float) -> None:
+        """Store why there is no new answer; the last good one stays until it expires."""
+        before = self.reading(key) or Reading(keep_seconds=keep_seconds)
+        self._put(key, replace(before, attempted_at=at, duration_seconds=duration, failure=failure))
+
+    def forget_nodes(self, present: frozenset[str]) -> None:
+        """Drop the readings of nodes that are no longer part of the cluster."""
+        with self._lock:
+            for key in [key for key in self._readings if key[1] and key[1] not in present]:
+                del self._readings[key]
+                self._advance(key[0])
+
+    def expire(self, now: float) -> bool:
+        """Take away values older than they may be; True when there was one."""
+        gone = False
+        with self._lock:
+            for key, reading in self._readings.items():
+                if reading.taken_at is not None and now - reading.taken_at > reading.keep_seconds:
+                    self._readings[key] = replace(reading, value=None, taken_at=None)
+                    self._advance(key[0])
+                    gone = True
+        return gone
+
+    def reading(self, key: Key) -> Reading | None:
+        """The newest outcome of that collector and node; None when it has never been tried."""
+        with self._lock:
+            return self._readings.get(key)
+
+    def resources(self) -> Resources | None:
+        """The newest resources alone, for whoever asks often."""
+        reading = self.reading(("resources", ""))
+        return reading.value if reading is not None and isinstance(reading.value, Resources) else None
+
+    def generations(self) -> Mapping[str, int]:
+        """Per collector a number that grows with each change, for caches."""
+        with self._lock:
+            return dict(self._generations)
+
+    def view(self) -> View:
+        """The present picture."""
+        with self._lock:
+            readings = MappingProxyType(dict(self._readings))
+        configs: dict[str, ConfigReading] = {}
+        for answer in _values(readings, "config", GuestConfigs):
+            configs.update(answer.by_id)
+        stops = next(iter(_values(readings, "tasks", PersonStops)), None)
+        return View(
+            cluster=self.cluster,
+            readings=readings,
+            resources=next(iter(_values(readings, "resources", Resources)), None),
+            status=next(iter(_values(readings, "status", ClusterStatus)), None),
+            version=next(iter(_values(readings, "version", Version)), None),
+            node_details=tuple(_values(readings, "node", NodeDetail)),
+            configs=MappingProxyType(configs),
+            person_stops=None if stops is None else stops.by_vmid,
+        )
+
+    def _put(self, key: Key, reading: Reading) -> None:
+        with self._lock:
+            self._readings[key] = reading
+            self._advance(key[0])
+
+    def _advance(self, collector: str) -> None:
+        self._generations[collector] = self._generations.get(collector, 0) + 1
+
+
+def _values(readings: Mapping[Key, Reading], collector: str, kind: type[_Kind]) -> list[_Kind]:
+    keys = sorted(key for key in readings if key[0] == collector)
+    return [value for key in keys if isinstance(value := readings[key].value, kind)]
