@@ -21,6 +21,7 @@ _IDLE_SECONDS = 10.0
 
 class _Handler(BaseHTTPRequestHandler):
     timeout = _IDLE_SECONDS
+    wbufsize = -1
     server: ControlServer
 
     def log_message(self, format: str, *args: Any) -> None:

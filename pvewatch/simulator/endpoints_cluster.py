@@ -22,7 +22,9 @@ def version(call: Call) -> Answer:
 
 def permissions(call: Call) -> Answer:
     """/access/permissions: the caller's own."""
-    return Answer(call.token.permissions())
+    entries = [entry.path for token in call.cluster.tokens for entry in token.acl]
+    pooled = [f"/vms/{guest.vmid}" for guest in call.cluster.world.guests.values() if guest.pool]
+    return Answer(call.token.permissions([*entries, *pooled]))
 
 
 def cluster_status(call: Call) -> Answer:

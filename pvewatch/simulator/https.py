@@ -67,6 +67,9 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     timeout = _IDLE_SECONDS
+    # One write for head and body, sent at once: two small ones would wait 40 ms for each other.
+    wbufsize = -1
+    disable_nagle_algorithm = True
     server: HttpsServer
 
     def setup(self) -> None:

@@ -13,7 +13,7 @@ from pvewatch.simulator.answers import Refusal, failed
 from pvewatch.simulator.figures import fraction
 from pvewatch.simulator.permissions import Token
 from pvewatch.simulator.tasks import Task, TaskStore
-from pvewatch.simulator.world import Guest, Kind, World, config_file
+from pvewatch.simulator.world import USERLAND_BOOT_SECONDS, Guest, Kind, World, config_file
 
 LOCK_WAIT_SECONDS = 10.0
 SHUTDOWN_TIMEOUT_SECONDS = 60.0
@@ -170,8 +170,13 @@ class Lifecycle:
         self._plan(task, now, seconds, "OK", self._effect(guest, order.action, task))
 
     def _effect(self, guest: Guest, action: str, task: Task) -> Callable[[float], None]:
+        boot_seconds = USERLAND_BOOT_SECONDS / self._speed
+
         def start(now: float) -> None:
-            guest.start(now, task.pid + 7)
+            guest.start(now, task.pid + 7, boot_seconds)
+
+        def reset(now: float) -> None:
+            guest.reset(now, boot_seconds)
 
         def stop(_now: float) -> None:
             guest.stop()
@@ -187,7 +192,7 @@ class Lifecycle:
             "reboot": start,  # a stop and a start: a new process, counters from zero
             "stop": stop,
             "shutdown": stop,
-            "reset": guest.reset,
+            "reset": reset,
             "suspend": pause(True),
             "resume": pause(False),
         }

@@ -74,9 +74,12 @@ class Token:
         if not self.may(path, *privileges, pool=pool):
             raise forbidden(path, *privileges)
 
-    def permissions(self) -> dict[str, dict[str, int]]:
-        """The answer of /access/permissions: path → privilege → 1; paths without any are left out."""
-        paths = dict.fromkeys((*_KNOWN_PATHS, *(entry.path for entry in self.acl)))
+    def permissions(self, more_paths: Iterable[str] = ()) -> dict[str, dict[str, int]]:
+        """The answer of /access/permissions: path → privilege → 1; paths without any are left out.
+
+        `more_paths` are those that anybody has an entry for, and the guests in pools.
+        """
+        paths = dict.fromkeys((*_KNOWN_PATHS, *(entry.path for entry in self.acl), *more_paths))
         granted = {path: self.privileges(path) for path in paths}
         return {path: dict.fromkeys(sorted(held), 1) for path, held in granted.items() if held}
 

@@ -71,19 +71,19 @@ class Guest:
         """The path of its configuration as error texts name it."""
         return config_file(self.node, self.kind, self.vmid)
 
-    def start(self, now: float, pid: int) -> None:
+    def start(self, now: float, pid: int, boot_seconds: float = USERLAND_BOOT_SECONDS) -> None:
         """Power on: counters and uptime begin again, the userland comes up a little later."""
-        self.power = Power(running=True, started_at=now, alive_at=now + USERLAND_BOOT_SECONDS, pid=pid)
+        self.power = Power(running=True, started_at=now, alive_at=now + boot_seconds, pid=pid)
         self.boots += 1
 
     def stop(self) -> None:
         """Power off."""
         self.power = Power()
 
-    def reset(self, now: float) -> None:
+    def reset(self, now: float, boot_seconds: float = USERLAND_BOOT_SECONDS) -> None:
         """The reset button: the userland boots again, the QEMU process with its counters and uptime goes on."""
         self.unhang(now)
-        self.power = replace(self.power, paused=False, alive_at=now + USERLAND_BOOT_SECONDS)
+        self.power = replace(self.power, paused=False, alive_at=now + boot_seconds)
         self.boots += 1
 
     def hang(self, now: float) -> None:

@@ -180,6 +180,7 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
 def session(simulator: Simulator) -> Iterator[requests.Session]:
     """An HTTP client that trusts the simulator and holds the power token."""
     with requests.Session() as client:
+        client.trust_env = False  # REQUESTS_CA_BUNDLE would win over `verify`
         client.verify = simulator.details["ca_file"]
         token = simulator.details["tokens"]["power"]
         client.headers["Authorization"] = f"PVEAPIToken={token['id']}={token['secret']}"
