@@ -120,6 +120,6 @@ def _only(files: list[Path], name: str) -> Path:
 
 
 def _folder(settings: Settings, name: str) -> Path:
-    folder = settings.data_dir / name
+    folder = settings.data_dir.absolute() / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
