@@ -1,0 +1,66 @@
+"""The PromQL that several panels share.
+
+Every expression takes `max by` or `topk by … (1, …)`, so that an exporter scraped twice counts once.
+"""
+
+from __future__ import annotations
+
+GUESTS_SHOWN = 10
+STORAGES_SHOWN = 15
+
+IN_CLUSTER = 'cluster=~"$cluster"'
+GUESTS = f'{IN_CLUSTER}, id=~"(qemu|lxc)/.+"'
+NODES = f'{IN_CLUSTER}, id=~"node/.+"'
+STORAGES = f'{IN_CLUSTER}, id=~"storage/.+"'
+CLUSTERS = f'{IN_CLUSTER}, id=~"cluster/.+"'
+
+
+def most(metric: str, selector: str = IN_CLUSTER) -> str:
+    """One sample per cluster and id, also when two exporters are scraped."""
+    return f"max by (cluster, id) ({metric}{{{selector}}})"
+
+
+def with_label(name: str, value: str) -> str:
+    """The chosen clusters' series with that label."""
+    return f'{IN_CLUSTER}, {name}="{value}"'
+
+
+# Zero only while the cluster can be seen: an exporter that is blind must not read as "nothing wrong".
+ZERO = f'0 * max(pve_collector_success{{{IN_CLUSTER}, collector="resources"}} == 1)'
+INFO = f"topk by (cluster, id) (1, pvewatch_guest_info{{{IN_CLUSTER}}})"
+NAMED = f"* on (cluster, id) group_left (name, vmid) {INFO}"
+TEMPLATES = f'pve_guest_info{{{IN_CLUSTER}, template="1"}}'
+# ExporterDown has no cluster: the second half of the alternative keeps it.
+FIRING = 'ALERTS{alertstate="firing", severity!="none", cluster=~"$cluster|"}'
+
+GUEST_MEMORY = f"{most('pve_memory_usage_bytes', GUESTS)} / ({most('pve_memory_size_bytes', GUESTS)} > 0)"
+NODE_MEMORY = f"{most('pve_memory_usage_bytes', NODES)} / ({most('pve_memory_size_bytes', NODES)} > 0)"
+STORAGE_RATIO = f"{most('pve_disk_usage_bytes', STORAGES)} / ({most('pve_disk_size_bytes', STORAGES)} > 0)"
+STORAGE_INFO = f"topk by (cluster, id) (1, pve_storage_info{{{IN_CLUSTER}}})"
+
+
+def _over_the_range(metric: str) -> str:
+    return f"max by (cluster, id) (avg_over_time({metric}{{{GUESTS}}}[$__range] @ end()))"
+
+
+# The same few lines from left to right: those that had most over the whole range.
+CPU_TOP = (
+    f"({most('pve_cpu_usage_ratio', GUESTS)} and on (cluster, id) "
+    f"topk({GUESTS_SHOWN}, {_over_the_range('pve_cpu_usage_ratio')})) {NAMED}"
+)
+MEMORY_TOP = (
+    f"({GUEST_MEMORY} and on (cluster, id) topk({GUESTS_SHOWN}, {_over_the_range('pve_memory_usage_bytes')} "
+    f"/ ({most('pve_memory_size_bytes', GUESTS)} > 0))) {NAMED}"
+)
+
+
+def not_templates(expr: str) -> str:
+    """`expr` without templates."""
+    return f"({expr}) unless on (cluster, id) {TEMPLATES}"
+
+
+def fullest_storages(shared: int, by: str) -> str:
+    """The fullest storages, those that are shared (1) or of one node (0), one series per `by`."""
+    chosen = f"and on (cluster, id) ({most('pve_storage_shared')} == {shared})"
+    named = f"({STORAGE_RATIO} {chosen}) * on (cluster, id) group_left (storage, node) {STORAGE_INFO}"
+    return f"topk({STORAGES_SHOWN}, max by ({by}) ({named}))"

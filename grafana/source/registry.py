@@ -1,0 +1,15 @@
+"""Every dashboard that ships."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from grafana.source.house import Built
+from grafana.source.overview import overview
+
+DASHBOARDS: tuple[Callable[[], Built], ...] = (overview,)
+
+
+def dashboards() -> list[Built]:
+    """All dashboards, built."""
+    return [make() for make in DASHBOARDS]
