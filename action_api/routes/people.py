@@ -1,0 +1,37 @@
+"""For administrators: the audit log, and who may sign in. People are changed with `pvewatch user …`."""
+
+from __future__ import annotations
+
+from flask import Blueprint, render_template, request
+
+from action_api.auth.sessions import needs_role
+from action_api.routes.runs import before_id
+from action_api.routes.services import services
+
+blueprint = Blueprint("people", __name__)
+
+PAGE_ENTRIES = 100
+
+
+@blueprint.get("/audit")
+@needs_role("admin")
+def audit() -> str:
+    """Who did, asked for or was refused what."""
+    actor, event = request.args.get("actor", "").strip()[:64], request.args.get("event", "").strip()[:64]
+    rows = services().store.audit.recent(
+        PAGE_ENTRIES + 1, before_id=before_id(), actor=actor or None, event=event or None
+    )
+    return render_template(
+        "audit.html",
+        entries=rows[:PAGE_ENTRIES],
+        older=rows[PAGE_ENTRIES - 1].id if len(rows) > PAGE_ENTRIES else None,
+        actor=actor,
+        event=event,
+    )
+
+
+@blueprint.get("/people")
+@needs_role("admin")
+def people() -> str:
+    """Everybody who may sign in."""
+    return render_template("people.html", people=services().store.users.list())
