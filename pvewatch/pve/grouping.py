@@ -2,7 +2,7 @@
 
 The environment form names hosts one by one (PROXMOX_NODE_1_HOST, PROXMOX_NODE_2_HOST, …). Hosts that belong to one
 cluster would show every guest several times, so their entries become hosts of one cluster under the name of the
-lowest entry. A cluster is known by its own name together with the names of its nodes, both out of `/cluster/status`;
+lowest entry. A cluster is known by its own name together with its nodes' names and addresses (`/cluster/status`);
 an entry that cannot be reached belongs to the cluster one of whose nodes has its host as address or name.
 
 The decision is kept in <data_dir>/clusters.json, so that a start while hosts are down, and the worker, which does not
@@ -88,7 +88,7 @@ def decide(
         answer = answers.get(entry.name)
         if answer is not None:
             # A standalone host has no cluster's name, and many are called `pve`: alike is not the same.
-            nodes = frozenset(node.name for node in answer.nodes)
+            nodes = frozenset((node.name, node.ip) for node in answer.nodes)
             identities[entry.name] = (answer.name, nodes) if answer.name else ("standalone", entry.name)
     for entry in entries:
         if answers.get(entry.name) is None:
@@ -124,20 +124,18 @@ def _groups(clusters: Sequence[Cluster], decision: Mapping[str, str]) -> tuple[G
 
 def _join(entries: Sequence[Cluster]) -> Group:
     first = entries[0]
-    trust = (first.fingerprint, first.ca_file, first.verify_tls)
-    usable = [entry for entry in entries if (entry.fingerprint, entry.ca_file, entry.verify_tls) == trust]
-    for entry in entries:
-        if entry not in usable:
-            _log.warning(
-                "%s is the same cluster as %s but pins another certificate, so its host is no second way in; "
-                "trust the cluster's own CA in all of them (CA_FILE with a copy of /etc/pve/pve-root-ca.pem)",
-                entry.name,
-                first.name,
-            )
-    hosts = dict.fromkeys(host for entry in usable for host in entry.hosts)
+    # Nodes have certificates of their own: each host keeps the fingerprint that was given for it.
+    hosts = dict.fromkeys(
+        host.model_copy(update={"fingerprint": host.fingerprint or entry.fingerprint})
+        for entry in entries
+        for host in entry.hosts
+    )
     joined = first.model_copy(
         update={
             "hosts": tuple(hosts),
+            "fingerprint": first.fingerprint if len(entries) == 1 else None,
+            "ca_file": next((entry.ca_file for entry in entries if entry.ca_file), None),
+            "verify_tls": all(entry.verify_tls for entry in entries),
             # Tokens belong to the cluster, not to a host: the first one given is good for all.
             "monitor": next((entry.monitor for entry in entries if entry.monitor), None),
             "power": next((entry.power for entry in entries if entry.power), None),

@@ -68,7 +68,7 @@ class _BoundedAdapter(HTTPAdapter):
         if self._fingerprint:
             # Checked by urllib3 after the handshake and before the first byte of the request (and so of the token).
             kwargs["assert_fingerprint"] = self._fingerprint
-        super().init_poolmanager(*args, **kwargs)  # type: ignore[no-untyped-call]  # requests' stubs leave it untyped
+        super().init_poolmanager(*args, **kwargs)
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         kwargs["stream"] = True
