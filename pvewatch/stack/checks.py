@@ -17,7 +17,7 @@ from pvewatch.config import Settings
 from pvewatch.pve.client import PveClient
 from pvewatch.stack.agent_host import AgentGuest
 from pvewatch.stack.browser import Browser
-from pvewatch.stack.dashboards import action_link, queries_without_data
+from pvewatch.stack.dashboards import DashboardQueries, action_link
 from pvewatch.stack.first_login import FirstLogin
 from pvewatch.stack.observe import FRESH_HEARTBEATS, Alertmanager, Prometheus, Sample, SimulatedGuest
 from pvewatch.stack.simulated import Simulated
@@ -53,7 +53,8 @@ class Check:
 
 def checks(subject: Subject) -> list[Check]:
     """The checks in their order: each builds on those before it."""
-    stack, hang = _Stack(subject), _Hang(subject)
+    dashboards = DashboardQueries(subject.settings, subject.clusters[0].name)
+    stack, hang = _Stack(subject, dashboards), _Hang(subject, dashboards)
     agent = f"agent-{hang.cluster.name}-{subject.hanging.partition('/')[2]}"
     return [
         Check("every scrape target is up", stack.targets_up, 20, ("prometheus", "exporter", "action-api")),
@@ -79,8 +80,9 @@ def checks(subject: Subject) -> list[Check]:
 class _Stack:
     """What holds for the stack as a whole."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: Subject, dashboards: DashboardQueries) -> None:
         self._subject = subject
+        self._dashboards = dashboards
         self._prometheus = Prometheus(subject.settings.prometheus_url)
 
     def targets_up(self) -> str:
@@ -118,12 +120,12 @@ class _Stack:
         return "no alert"
 
     def dashboards_have_data(self) -> str:
-        asked, empty = queries_without_data(self._subject.settings, self._subject.clusters[0].name)
-        if empty:
-            raise NotYet(f"{len(empty)} of {asked} have none: {'; '.join(empty[:3])}")
+        asked, silent = self._dashboards.ask()
+        if silent:
+            raise NotYet(f"{len(silent)} of {asked} have none: {'; '.join(silent[:3])}")
         if not asked:
             raise NotYet("no query was found in the dashboards")
-        return f"{asked} queries"
+        return f"{asked} queries, those about alerts while one fired"
 
     def link_opens_action_page(self) -> str:
         if self._subject.login is None:
@@ -169,7 +171,8 @@ class _Figures:
 class _Hang:
     """The guest that hangs, from the silence to the recovery."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: Subject, dashboards: DashboardQueries) -> None:
+        self._dashboards = dashboards
         self.cluster = subject.clusters[0]
         self._subject = subject
         self._guest = subject.hanging
@@ -191,6 +194,8 @@ class _Hang:
         alert = next((labels for labels in self._prometheus.firing() if self._is_mine(labels)), None)
         if alert is None:
             raise NotYet(f"{HANG_ALERT} does not fire for {self._guest}")
+        # Now is the moment when tables of alerts have something to show.
+        self._dashboards.ask()
         return f"{HANG_ALERT} for {alert.get('name', '')} ({self._guest})"
 
     def told(self) -> str:

@@ -16,7 +16,7 @@ from pvewatch.config import Settings
 from pvewatch.stack.observe import Prometheus, Unanswered
 
 _VARIABLE = re.compile(r"\$\{(\w+)(?::\w+)?\}|\$(\w+)")
-# ${__data.fields.vmid} and ${__data.fields["vmid"]} of a table row, ${__field.labels.vmid} of a series.
+# ${__data.fields.vmid} and ${__data.fields["VMID"]} of a table row, ${__field.labels.vmid} of a series.
 _OF_THE_ROW = re.compile(r"\$\{__(?:data\.fields|field\.labels)(?:\.(\w+)|\[\"?(\w+)\"?\])(?::\w+)?\}")
 _BUILT_IN = {
     "__rate_interval": "1m",
@@ -27,23 +27,42 @@ _BUILT_IN = {
 }
 
 
-def queries_without_data(settings: Settings, cluster: str) -> tuple[int, list[str]]:
-    """Ask every query of every dashboard; returns how many there are and those that give nothing.
+class DashboardQueries:
+    """Which queries of the dashboards have returned data so far.
 
-    Variables are set to `cluster` and, all others, to everything. Raises Unanswered.
+    A table of alerts is empty while all is well, so the queries may be asked at several moments: each has to return
+    something at one of them.
     """
-    prometheus = Prometheus(settings.prometheus_url)
-    asked, empty = 0, []
-    for name, dashboard in _dashboards(settings):
-        for panel, expression in _queries(dashboard):
-            asked += 1
-            try:
-                answer = prometheus.query(_filled(expression, cluster))
-            except Unanswered as error:
-                raise Unanswered(f"{name}, panel {panel!r}: {error}") from error
-            if not answer:
-                empty.append(f"{name}, panel {panel!r}")
-    return asked, empty
+
+    def __init__(self, settings: Settings, cluster: str) -> None:
+        self._settings = settings
+        self._cluster = cluster
+        self._prometheus = Prometheus(settings.prometheus_url)
+        self._answered: set[str] = set()
+
+    def ask(self) -> tuple[int, list[str]]:
+        """Ask what has not returned data yet, with `cluster` chosen and all other variables open.
+
+        Returns how many queries there are and which still gave nothing. Raises Unanswered.
+        """
+        asked = 0
+        silent = []
+        for name, dashboard in _dashboards(self._settings):
+            for owner, expression in _queries(dashboard):
+                asked += 1
+                place = f"{name}, {owner!r}: {expression}"
+                if place not in self._answered:
+                    if self._gives_data(place, expression):
+                        self._answered.add(place)
+                    else:
+                        silent.append(place)
+        return asked, silent
+
+    def _gives_data(self, place: str, expression: str) -> bool:
+        try:
+            return bool(self._prometheus.query(_filled(expression, self._cluster)))
+        except Unanswered as error:
+            raise Unanswered(f"{place}: {error}") from error
 
 
 def action_link(settings: Settings, guest: Mapping[str, str]) -> str:
@@ -52,10 +71,25 @@ def action_link(settings: Settings, guest: Mapping[str, str]) -> str:
     Raises Unanswered when no dashboard has one.
     """
     for _, dashboard in _dashboards(settings):
+        constants = {
+            variable["name"]: variable["query"]
+            for variable in dashboard.get("templating", {}).get("list", [])
+            if variable["type"] in {"constant", "textbox"}
+        }
         for url in _texts(dashboard, "url"):
-            if "/act/" in url and "/act/reset" in url:
-                return _OF_THE_ROW.sub(lambda found: quote(guest[found[1] or found[2]], safe=""), url)
-    raise Unanswered("no dashboard has a link to an action page")
+            if url.endswith("/act/reset"):
+                return _link(url, constants, guest)
+    raise Unanswered("no dashboard has a link to the action page of a guest")
+
+
+def _link(url: str, constants: Mapping[str, str], guest: Mapping[str, str]) -> str:
+    """A link's address as Grafana makes it: values of the row first, then the dashboard's constants."""
+
+    def of_the_row(found: re.Match[str]) -> str:
+        # Columns are headed Cluster, Kind, VMID; the labels behind them are lower case.
+        return quote(guest[(found[1] or found[2]).lower()], safe="")
+
+    return _VARIABLE.sub(lambda found: constants.get(found[1] or found[2], found[0]), _OF_THE_ROW.sub(of_the_row, url))
 
 
 def _dashboards(settings: Settings) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -63,13 +97,17 @@ def _dashboards(settings: Settings) -> Iterator[tuple[str, dict[str, Any]]]:
         yield path.name, json.loads(path.read_text(encoding="utf-8"))
 
 
-def _queries(dashboard: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Title and expression of each query; panels in a collapsed row are inside the row."""
-    for panel in dashboard.get("panels", []):
-        yield from _queries(panel)
-        for target in panel.get("targets", []):
-            if target.get("expr"):
-                yield panel.get("title", "?"), target["expr"]
+def _queries(node: object, owner: str = "?") -> Iterator[tuple[str, str]]:
+    """Title and expression of each query of panels, rows and annotations, at any depth."""
+    if isinstance(node, dict):
+        owner = str(node.get("title") or node.get("name") or owner)
+        if isinstance(node.get("expr"), str):
+            yield owner, node["expr"]
+        for inner in node.values():
+            yield from _queries(inner, owner)
+    elif isinstance(node, list):
+        for inner in node:
+            yield from _queries(inner, owner)
 
 
 def _filled(expression: str, cluster: str) -> str:

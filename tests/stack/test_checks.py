@@ -17,6 +17,7 @@ from pvewatch.config import Settings
 from pvewatch.stack import checklist
 from pvewatch.stack.agent_host import AgentGuest
 from pvewatch.stack.checks import JOBS, Check, NotYet, Subject, checks
+from pvewatch.stack.dashboards import DashboardQueries
 from pvewatch.stack.first_login import FirstLogin
 from pvewatch.stack.observe import Control, Unanswered
 from pvewatch.stack.processes import Processes
@@ -196,9 +197,20 @@ def test_a_dashboard_query_without_data_is_named_with_its_panel(web: responses.R
     dashboard(subject, {"panels": [{"title": "Row", "panels": [inner]}]})
     queries(web, {})
 
-    with pytest.raises(NotYet, match=r"1 of 1 have none: one.json, panel 'Swap'"):
+    with pytest.raises(NotYet, match=r"1 of 1 have none: one.json, 'Swap'"):
         look(subject, "dashboard query")
     assert 'rate(nothing{cluster=~"demo1"}[1m])' in str(web.calls[0].request.params)  # type: ignore[attr-defined]
+
+
+def test_a_query_may_have_returned_data_at_an_earlier_moment(web: responses.RequestsMock, subject: Subject) -> None:
+    dashboard(subject, {"panels": [{"title": "Alerts", "targets": [{"expr": "ALERTS"}]}]})
+    asked = DashboardQueries(subject.settings, "demo1")
+
+    queries(web, {"ALERTS": [(GUEST, 1)]})
+    assert asked.ask() == (1, [])
+    web.reset()
+    queries(web, {})
+    assert asked.ask() == (1, [])
 
 
 def test_no_dashboard_at_all_is_not_a_success(web: responses.RequestsMock, subject: Subject) -> None:
@@ -206,12 +218,16 @@ def test_no_dashboard_at_all_is_not_a_success(web: responses.RequestsMock, subje
         look(subject, "dashboard query")
 
 
-LINK = ACTION_API + "/guests/${__data.fields.cluster}/${__data.fields.kind}/${__data.fields.vmid}/act/reset"
+LINK = '${action_api:raw}/guests/${__data.fields["Cluster"]:percentencode}/${__data.fields.kind}/101/act/reset'
+WITH_LINK = {
+    "templating": {"list": [{"name": "action_api", "type": "constant", "query": ACTION_API}]},
+    "links": [{"url": LINK}],
+}
 FILLED = f"{ACTION_API}/guests/demo1/qemu/101/act/reset"
 
 
 def test_an_action_page_that_opens_for_anybody_is_refused(web: responses.RequestsMock, subject: Subject) -> None:
-    dashboard(subject, {"links": [{"url": LINK}]})
+    dashboard(subject, WITH_LINK)
     queries(web, {"pvewatch_guest_info": [(GUEST, 1)]})
     web.add(responses.GET, FILLED, body="Reset db1 (101) of demo1?")
 
@@ -220,7 +236,7 @@ def test_an_action_page_that_opens_for_anybody_is_refused(web: responses.Request
 
 
 def test_an_action_page_of_another_guest_is_refused(web: responses.RequestsMock, subject: Subject) -> None:
-    dashboard(subject, {"links": [{"url": LINK}]})
+    dashboard(subject, WITH_LINK)
     queries(web, {"pvewatch_guest_info": [(GUEST, 1)]})
     sign_in = f"{ACTION_API}/sign-in"
     web.add(responses.GET, FILLED, status=303, headers={"Location": sign_in})
