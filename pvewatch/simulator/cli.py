@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from pvewatch.simulator.faults import BadFault
 from pvewatch.simulator.replay import NoRecordings
 from pvewatch.simulator.scenarios import SCENARIOS
 from pvewatch.simulator.server import Options, Simulator
@@ -126,8 +127,8 @@ def simulator(
         signal.signal(number, lambda _number, _frame: stopped.set())
     try:
         running = Simulator(options)
-    except NoRecordings as error:
-        click.echo(str(error), err=True)
+    except (NoRecordings, BadFault) as error:
+        click.echo(f"cannot simulate this: {error}", err=True)
         sys.exit(EXIT_USAGE)
     except OSError as error:
         click.echo(
@@ -144,9 +145,10 @@ def simulator(
 
 def _summary(running: Simulator, options: Options) -> str:
     details = running.details
-    what = f"replay of {options.replay}" if options.replay else f"{options.nodes} nodes, {options.guests} guests"
+    size = f"{options.nodes} nodes, {options.guests} guests"
+    what = f"Simulated Proxmox VE {options.pve_version} cluster {options.name}: {size}"
     lines = [
-        f"Simulated Proxmox VE {options.pve_version} cluster {options.name} ({what})",
+        f"Recorded answers of {options.replay}" if options.replay else what,
         f"  API          {details['url']}",
         f"  fingerprint  {details['fingerprint']}",
         f"  certificate  {details['ca_file']}",

@@ -41,6 +41,8 @@ class Cluster:
         self.tasks = TaskStore(world.nodes, min(node.booted_at for node in world.nodes.values()))
         self.lifecycle = Lifecycle(world, self.tasks, speed)
         self._faults: list[Fault] = []
+        for _, fault in SCENARIOS[scenario]:
+            self._check(fault)
         self._plan = [(self.now + after, fault) for after, fault in SCENARIOS[scenario]]
         self._refreshed_at = self._refresh_before(self.now)
         self._write_history()
@@ -67,13 +69,13 @@ class Cluster:
 
     def published_at(self, node: Node) -> float:
         """The moment that the statistics of a node and its guests show: the last refresh it took part in."""
-        if node.offline_since is None:
+        if node.frozen_since is None:
             return self._refreshed_at
-        return self._refresh_before(node.offline_since)
+        return self._refresh_before(node.frozen_since)
 
     def expired(self, node: Node) -> bool:
-        """Whether the last statistics of a lost node have been dropped: its guests and storages are unknown."""
-        return node.offline_since is not None and self.now - node.offline_since > STATISTICS_EXPIRE_SECONDS
+        """Whether a node's last statistics have been dropped: its guests and storages are unknown."""
+        return node.frozen_since is not None and self.now - node.frozen_since > STATISTICS_EXPIRE_SECONDS
 
     def alive(self, guest: Guest) -> bool:
         """Whether the inside of a guest runs and can reach anybody."""
@@ -92,10 +94,7 @@ class Cluster:
         """Put a fault in; raises BadFault when its guest or node does not exist or there are too many."""
         if len(self._faults) >= MOST_FAULTS:
             raise BadFault(f"there are {MOST_FAULTS} faults already: take some out with DELETE /faults")
-        if fault.guest is not None and self.world.guest(fault.guest) is None:
-            raise BadFault(f"guest: there is no {fault.guest}; GET /guests lists them")
-        if fault.node is not None and fault.node not in self.world.nodes:
-            raise BadFault(f"node: there is no {fault.node}; there are {', '.join(self.world.nodes)}")
+        self._check(fault)
         self._apply(fault, self.now)
 
     def remove_faults(self, fault: Fault | None = None) -> int:
@@ -114,7 +113,20 @@ class Cluster:
 
     def forced_status(self, path: str) -> Fault | None:
         """The fault that decides the answer for an API path, if there is one."""
-        return next((fault for fault in self._faults if fault.hits(path)), None)
+        return next((fault for fault in self._faults if fault.kind == "status" and fault.hits(path)), None)
+
+    def wait_seconds(self, path: str) -> int:
+        """How long an answer for an API path is held back."""
+        return sum(fault.seconds or 0 for fault in self._faults if fault.kind == "slow" and fault.hits(path))
+
+    def _check(self, fault: Fault) -> None:
+        guest = self.world.guest(fault.guest) if fault.guest else None
+        if fault.guest is not None and guest is None:
+            raise BadFault(f"guest: there is no {fault.guest}; GET /guests lists them")
+        if guest is not None and fault.kind == "hang" and not guest.power.running:
+            raise BadFault(f"guest: {guest.id} does not run, so it cannot hang")
+        if fault.node is not None and fault.node not in self.world.nodes:
+            raise BadFault(f"node: there is no {fault.node}; there are {', '.join(self.world.nodes)}")
 
     def _apply(self, fault: Fault, now: float) -> None:
         if fault in self._faults:
@@ -129,8 +141,11 @@ class Cluster:
             guest.lock = fault.lock
         elif fault.node is not None:
             node = self.world.nodes[fault.node]
-            node.offline_since = now if node.offline_since is None else node.offline_since
-            self.lifecycle.forget(node.name, now)
+            if fault.kind == "statistics-stopped":
+                node.statistics_stopped_at = now
+            else:
+                node.offline_since = now
+                self.lifecycle.forget(node.name, now)
 
     def _revert(self, fault: Fault) -> None:
         guest = self.world.guest(fault.guest) if fault.guest else None
@@ -138,6 +153,8 @@ class Cluster:
             guest.unhang(self.now)
         elif guest is not None:
             guest.lock = None
+        elif fault.kind == "statistics-stopped":
+            self.world.nodes[str(fault.node)].statistics_stopped_at = None
         elif fault.node is not None:
             self.world.nodes[fault.node].offline_since = None
 
@@ -146,7 +163,7 @@ class Cluster:
         for node in self.world.nodes.values():
             node.shown_offline = node.offline_since is not None
         for guest in self.world.guests.values():
-            if self.world.nodes[guest.node].offline_since is None:
+            if self.world.nodes[guest.node].frozen_since is None:
                 guest.published = guest.power
 
     def _refresh_before(self, moment: float) -> float:

@@ -1,7 +1,13 @@
 """The control listener: plain HTTP on loopback with a bearer token, to see inside the guests and to break things.
 
 GET /guests → [{"id", "node", "status", "alive", "boot"}]      GET /faults → the present faults
-POST /faults {"fault": "hang", "guest": "qemu/101"} → 201
+POST /faults one of these → 201:
+    {"fault": "hang", "guest": "qemu/101"}                       its userland stops, the machine stays running
+    {"fault": "node-offline", "node": "pve2"}                    cut off: 595, figures frozen, then unknown
+    {"fault": "statistics-stopped", "node": "pve2"}              pvestatd ended: figures frozen, then unknown
+    {"fault": "lock", "guest": "qemu/101", "lock": "backup"}     as while it is backed up
+    {"fault": "status", "code": 403, "path": "^/nodes/pve1/"}    this answer to every path that the pattern is found in
+    {"fault": "slow", "seconds": 40, "path": "^/nodes/pve1/"}    the right answer, later
 DELETE /faults (all, or the one in the body) → {"removed": n}
 """
 

@@ -11,7 +11,6 @@ from pvewatch.simulator.routes import Call, Parameter, Route
 from pvewatch.simulator.world import Guest, Node
 
 _SYS_AUDIT = ("/", "Sys.Audit")
-_STATISTICS = ("cpu", "disk", "maxcpu", "maxdisk", "maxmem", "mem", "uptime")
 
 
 def version(call: Call) -> Answer:
@@ -84,7 +83,8 @@ def nodes(call: Call) -> Answer:
 def node_row(call: Call, node: Node, *, resources: bool) -> dict[str, Any]:
     """A node's row; without Sys.Audit on it every figure is missing, and so are most of an offline one's."""
     row: dict[str, Any] = {"type": "node", "id": node.id, "node": node.name, "level": ""}
-    row["status"] = "offline" if node.shown_offline else "online"
+    # /cluster/status goes on saying online of a node whose statistics daemon has ended.
+    row["status"] = "offline" if node.shown_offline else "unknown" if call.cluster.expired(node) else "online"
     if resources:
         row["cgroup-mode"] = 2
         if _has_ha(call):
@@ -93,11 +93,11 @@ def node_row(call: Call, node: Node, *, resources: bool) -> dict[str, Any]:
         row["ssl_fingerprint"] = call.cluster.fingerprint
     if not call.token.may(f"/nodes/{node.name}", "Sys.Audit"):
         return row
+    if call.cluster.expired(node):
+        return row
     row |= {"maxcpu": node.cores, "maxmem": node.memory_bytes, "maxdisk": node.disk_bytes}
     if not node.shown_offline:
         row |= node_figures(call.cluster.world, node, call.cluster.published_at(node))
-    elif call.cluster.expired(node):
-        row = {key: value for key, value in row.items() if key not in _STATISTICS}
     return row
 
 

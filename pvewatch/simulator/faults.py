@@ -7,16 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-KINDS = ("hang", "node-offline", "lock", "status")
+KINDS = ("hang", "node-offline", "statistics-stopped", "lock", "status", "slow")
 _FIELDS = {
     "hang": {"guest"},
     "node-offline": {"node"},
+    "statistics-stopped": {"node"},
     "lock": {"guest", "lock"},
     "status": {"code", "path"},
+    "slow": {"path", "seconds"},
 }
 _LOCKS = ("backup", "clone", "create", "migrate", "rollback", "snapshot", "snapshot-delete", "suspended", "suspending")
 _REASONS = {401: "Authentication failed!", 403: "Permission check failed", 595: "Connection refused"}
 _LONGEST_PATTERN = 200
+_LONGEST_WAIT_SECONDS = 120
 MOST_FAULTS = 100
 
 
@@ -34,6 +37,7 @@ class Fault:
     lock: str | None = None
     code: int | None = None
     path: str | None = None
+    seconds: int | None = None
 
     @property
     def reason(self) -> str:
@@ -41,12 +45,12 @@ class Fault:
         return _REASONS.get(self.code or 0, "simulated fault")
 
     def hits(self, path: str) -> bool:
-        """Whether a forced status is meant for this API path ("/nodes/pve1/qemu")."""
-        return self.kind == "status" and self.path is not None and re.search(self.path, path) is not None
+        """Whether a forced status or a wait is meant for this API path ("/nodes/pve1/qemu")."""
+        return self.path is not None and re.search(self.path, path) is not None
 
     def description(self) -> dict[str, Any]:
         """The JSON form that `parse` reads."""
-        fields = ("guest", "node", "lock", "code", "path")
+        fields = ("guest", "node", "lock", "code", "path", "seconds")
         return {"fault": self.kind} | {name: getattr(self, name) for name in fields if getattr(self, name) is not None}
 
 
@@ -63,21 +67,23 @@ def parse(description: object) -> Fault:
         raise BadFault(f"{kind} takes exactly: {', '.join(sorted(needed))}")
     values = {name: description[name] for name in needed}
     for name, value in values.items():
-        if not isinstance(value, int if name == "code" else str) or isinstance(value, bool):
+        if not isinstance(value, int if name in ("code", "seconds") else str) or isinstance(value, bool):
             raise BadFault(f"{name}: wrong type")
     if kind == "lock" and values["lock"] not in _LOCKS:
         raise BadFault(f"lock: one of {', '.join(_LOCKS)}")
-    if kind == "status":
-        _check_status(values)
+    if kind == "status" and not 400 <= values["code"] <= 599:
+        raise BadFault("code: an HTTP error status from 400 to 599")
+    if kind == "slow" and not 0 <= values["seconds"] <= _LONGEST_WAIT_SECONDS:
+        raise BadFault(f"seconds: from 0 to {_LONGEST_WAIT_SECONDS}")
+    if "path" in values:
+        _check_pattern(values["path"])
     return Fault(kind=kind, **values)
 
 
-def _check_status(values: Mapping[str, Any]) -> None:
-    if not 400 <= values["code"] <= 599:
-        raise BadFault("code: an HTTP error status from 400 to 599")
-    if len(values["path"]) > _LONGEST_PATTERN:
+def _check_pattern(pattern: str) -> None:
+    if len(pattern) > _LONGEST_PATTERN:
         raise BadFault(f"path: at most {_LONGEST_PATTERN} characters")
     try:
-        re.compile(values["path"])
+        re.compile(pattern)
     except re.error as error:
         raise BadFault(f"path: not a regular expression ({error})") from error

@@ -25,6 +25,7 @@ from pvewatch.simulator.routes import Request
 API_PREFIX = "/api2/json"
 MOST_CONNECTIONS = 128
 _IDLE_SECONDS = 30.0
+_PLACE_WAIT_SECONDS = 2.0
 _LARGEST_BODY = 512 * 1024
 _LARGEST_PATH = 4096
 _GZIP_FROM_BYTES = 1024
@@ -237,7 +238,7 @@ class HttpsServer(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Wait for a free place; who waits too long is turned away."""
-        if not self._places.acquire(timeout=_IDLE_SECONDS):
+        if not self._places.acquire(timeout=_PLACE_WAIT_SECONDS):
             self.shutdown_request(request)
             return
         super().process_request(request, client_address)

@@ -82,8 +82,7 @@ class Lifecycle:
             if not task.running:  # ended by an earlier one of this round
                 continue
             if task.wait_until is not None:
-                kind = "qemu-server/lock" if task.type.startswith("qm") else "lxc/pve-config"
-                self._finish(task, now, f"can't lock file '/var/lock/{kind}-{task.id}.conf' - got timeout")
+                self._finish(task, now, f"can't lock file '{_lock_file(task)}' - got timeout")
                 continue
             if task.effect is not None and task.outcome == "OK":
                 task.effect(now)
@@ -229,6 +228,12 @@ class Lifecycle:
             waiting = [other for other in self._tasks.running(task.id) if other.wait_until is not None]
             if waiting and waiting[0].begin is not None:
                 waiting[0].begin(now)
+
+
+def _lock_file(task: Task) -> str:
+    if task.type.startswith("qm"):
+        return f"/var/lock/qemu-server/lock-{task.id}.conf"
+    return f"/run/lock/lxc/pve-config-{task.id}.lock"
 
 
 def _unknown_guest(action: str, node: str, kind: Kind, vmid: int) -> str:

@@ -9,6 +9,7 @@ from pvewatch.simulator.figures import Wave, fraction, noisy
 from pvewatch.simulator.world import GIB, MIB, Guest, Node, Power, Storage, World
 
 _HUNG_CPU = 0.002
+_MEMORY_SWING = 0.2  # memory follows the rhythm of the day much less than work does
 
 
 def guest_figures(world: World, guest: Guest, power: Power, at: float) -> dict[str, Any]:
@@ -42,7 +43,8 @@ def _running_figures(
         cpu = _HUNG_CPU
     if power.paused:
         cpu = 0.0
-    share = min(0.97, noisy(wave("mem", 0.25 + 0.28 * chance("mem")).at(measured_at), 0.01, guest_id, measured_at))
+    swing = 1 + _MEMORY_SWING * (wave("mem", 1.0).at(measured_at) - 1)
+    share = min(0.97, noisy((0.3 + 0.5 * chance("mem")) * swing, 0.005, guest_id, measured_at))
     container = guest_id.startswith("lxc/")
     return {
         "cpu": cpu,

@@ -7,6 +7,7 @@ Who asks (401) → does the path exist (501) → may they (403) → is the node 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -107,8 +108,11 @@ class Route:
 class Router:
     """Answers requests for one cluster."""
 
-    def __init__(self, cluster: Cluster, routes: tuple[Route, ...]) -> None:
+    def __init__(
+        self, cluster: Cluster, routes: tuple[Route, ...], sleep: Callable[[float], object] = time.sleep
+    ) -> None:
         self._cluster = cluster
+        self._sleep = sleep
         self._routes: dict[tuple[str, int], list[Route]] = {}
         for route in routes:
             self._routes.setdefault((route.method, route.path.count("/")), []).append(route)
@@ -116,6 +120,10 @@ class Router:
     def answer(self, request: Request) -> Answer:
         """The answer, or the refusal raised."""
         path = request.path.rstrip("/") or "/"
+        with self._cluster.lock:
+            wait_seconds = self._cluster.wait_seconds(path)
+        if wait_seconds:
+            self._sleep(wait_seconds)  # without the lock: nobody else waits
         with self._cluster.lock:
             now = self._cluster.advance()
             forced = self._cluster.forced_status(path)

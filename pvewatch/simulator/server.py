@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import secrets
 import threading
@@ -54,8 +53,10 @@ class Simulator:
         self._details_file = options.data / "simulator.json"
         certificate_file, key_file = certificate.ensure(options.data, options.listen[0])
         fingerprint = certificate.fingerprint(certificate_file)
-        before = _read(self._details_file)
-        tokens = make_tokens(VERSIONS[options.pve_version].major, before)
+        # simulator.json is there while it listens; one that a killed simulator left would mislead.
+        self._details_file.unlink(missing_ok=True)
+        secrets_file = options.data / "secrets.json"
+        tokens, control_token = _secrets(secrets_file, VERSIONS[options.pve_version].major)
         self.cluster: Cluster | None = None
         if options.replay is not None:
             respond = replay_responder(Recordings.load(options.replay), tokens)
@@ -87,7 +88,6 @@ class Simulator:
             "tokens": {token.name: {"id": token.id, "secret": token.secret} for token in tokens},
         }
         if self.cluster is not None:
-            control_token = str(before.get("control_token") or secrets.token_urlsafe(32))
             try:
                 control = ControlServer(options.control, self.cluster, control_token)
             except OSError:
@@ -104,28 +104,11 @@ class Simulator:
         certificate.write_private(self._details_file, json.dumps(self.details, indent=1).encode())
 
     def stop(self) -> None:
-        """Close the listeners. Files stay: the next start uses the same certificate and tokens."""
+        """Close the listeners and take simulator.json away; the next start uses the same certificate and tokens."""
+        self._details_file.unlink(missing_ok=True)
         for server in self._servers:
             server.shutdown()
             server.server_close()
-
-
-def make_tokens(major: int, before: dict[str, Any]) -> tuple[Token, ...]:
-    """The three tokens; secrets come from an earlier simulator.json, so that a restart locks nobody out."""
-    grants: dict[str, frozenset[str]] = {
-        "monitor": auditor(major),
-        "power": frozenset({"VM.Audit", "VM.PowerMgmt"}),
-        "none": frozenset(),
-    }
-    known = before.get("tokens")
-    made = []
-    for name, privileges in grants.items():
-        secret = None
-        with contextlib.suppress(KeyError, TypeError):
-            secret = str(known[name]["secret"]) if known else None
-        acl = (AclEntry("/", privileges),) if privileges else ()
-        made.append(Token(f"pvewatch@pve!{name}", secret or str(uuid.uuid4()), acl))
-    return tuple(made)
 
 
 def api_responder(router: Router) -> Callable[[Request], Reply]:
@@ -139,6 +122,24 @@ def api_responder(router: Router) -> Callable[[Request], Reply]:
         return json_reply({"data": answer.data, **answer.beside})
 
     return respond
+
+
+def _secrets(file: Path, major: int) -> tuple[tuple[Token, ...], str]:
+    """The three tokens and the control token; kept in a file (mode 0600), so that a restart locks nobody out."""
+    grants: dict[str, frozenset[str]] = {
+        "monitor": auditor(major),
+        "power": frozenset({"VM.Audit", "VM.PowerMgmt"}),
+        "none": frozenset(),
+    }
+    kept = _read(file)
+    if not all(isinstance(kept.get(name), str) for name in (*grants, "control")):
+        kept = {name: str(uuid.uuid4()) for name in grants} | {"control": secrets.token_urlsafe(32)}
+        certificate.write_private(file, json.dumps(kept).encode())
+    tokens = tuple(
+        Token(f"pvewatch@pve!{name}", kept[name], (AclEntry("/", privileges),) if privileges else ())
+        for name, privileges in grants.items()
+    )
+    return tokens, str(kept["control"])
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -115,12 +115,20 @@ class Node:
     disk_bytes: int
     booted_at: float
     offline_since: float | None = None
+    statistics_stopped_at: float | None = None  # pvestatd ended
     shown_offline: bool = False  # the row in lists follows at the next refresh
 
     @property
     def id(self) -> str:
         """The identity in resource rows: "node/pve1"."""
         return f"node/{self.name}"
+
+    @property
+    def frozen_since(self) -> float | None:
+        """Since when nobody hears its statistics any more (unix seconds)."""
+        return min(
+            (when for when in (self.offline_since, self.statistics_stopped_at) if when is not None), default=None
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, number: signal.Signa
         (["--listen", "nonsense"], "is not HOST:PORT"),
         (["--control", "0.0.0.0:0"], "stays on 127.0.0.1"),
         (["--scenario", "nosuch"], "nosuch"),
+        (["--scenario", "node-lost", "--nodes", "1"], "there is no pve2"),
         (["--replay", str(Path(__file__).parent)], "no recorded answers"),
         (["--replay", str(FIXTURES / "recorded-8.4"), "--listen", "192.0.2.1:1"], "choose another --listen"),
     ],

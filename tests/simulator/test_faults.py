@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pvewatch.simulator.faults import BadFault, Fault, parse
+from pvewatch.simulator.routes import Request, Router
 from pvewatch.simulator.scenarios import SCENARIOS
+from pvewatch.simulator.server import ROUTES, api_responder
 from tests.simulator.conftest import Bench, make_bench, recorded, running_guest
 
 
@@ -53,15 +55,32 @@ def test_a_lost_node_costs_only_its_own_paths(bench: Bench) -> None:
     assert online == {"pve1": 1, "pve2": 0, "pve3": 1}
 
 
+def test_a_dead_statistics_daemon_freezes_everything_before_it_is_unknown(bench: Bench) -> None:
+    bench.cluster.add_fault(Fault("statistics-stopped", node="pve2"))
+    frozen = bench.guest("qemu/110")
+    bench.wait(290)
+    assert bench.guest("qemu/110") == frozen
+    assert statuses(bench)["node/pve2"] == "online"
+    bench.wait(20)
+    after = statuses(bench)
+    assert (after["node/pve2"], after["qemu/110"], after["storage/pve2/nas"]) == ("unknown", "unknown", "unknown")
+    assert after["qemu/100"] == "running"
+    online = {row["name"]: row["online"] for row in bench.get("/cluster/status") if row["type"] == "node"}
+    assert online["pve2"] == 1
+    assert bench.get("/nodes/pve2/status")["uptime"] > 0
+    assert bench.get("/nodes/pve2/qemu/110/status/current")["uptime"] > frozen["uptime"]
+
+
 def test_everything_is_as_before_once_the_fault_is_taken_out(bench: Bench) -> None:
     before = statuses(bench)
     bench.cluster.add_fault(Fault("node-offline", node="pve2"))
     bench.cluster.add_fault(Fault("lock", guest="qemu/100", lock="backup"))
     bench.cluster.add_fault(Fault("hang", guest="qemu/101"))
     bench.cluster.add_fault(Fault("status", code=403, path="^/nodes/pve1/qemu$"))
+    bench.cluster.add_fault(Fault("statistics-stopped", node="pve3"))
     bench.wait(400)
     assert bench.guest("qemu/100")["lock"] == "backup"
-    assert bench.cluster.remove_faults() == 4
+    assert bench.cluster.remove_faults() == 5
     bench.wait(20)
     assert statuses(bench) == before
     assert bench.ask("GET", "/nodes/pve1/qemu").status == 200
@@ -127,6 +146,7 @@ def test_scenarios_fit_the_cluster_that_is_built_by_default() -> None:
         ({"fault": "hang", "guest": 101}, "guest: wrong type"),
         ({"fault": "lock", "guest": "qemu/100", "lock": "rust"}, "lock: one of"),
         ({"fault": "status", "code": 200, "path": "."}, "code: an HTTP error"),
+        ({"fault": "slow", "seconds": 10_000, "path": "."}, "seconds: from 0"),
         ({"fault": "status", "code": 403, "path": "("}, "path: not a regular expression"),
     ],
 )
@@ -138,8 +158,28 @@ def test_a_wrong_description_says_what_would_be_right(description: object, words
 def test_a_fault_for_what_does_not_exist_is_refused(bench: Bench) -> None:
     with pytest.raises(BadFault, match="no qemu/777"):
         bench.cluster.add_fault(Fault("hang", guest="qemu/777"))
+    with pytest.raises(BadFault, match="does not run"):
+        bench.cluster.add_fault(Fault("hang", guest="lxc/201"))
     with pytest.raises(BadFault, match="no pve9"):
         bench.cluster.add_fault(Fault("node-offline", node="pve9"))
+
+
+def test_a_slow_path_waits_without_holding_up_the_others(bench: Bench) -> None:
+    bench.cluster.add_fault(Fault("slow", seconds=40, path="^/nodes/pve2/"))
+    waits: list[tuple[float, int]] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append((seconds, bench.ask("GET", "/nodes/pve1/status").status))
+
+    slow = api_responder(Router(bench.cluster, ROUTES, sleep))
+    token = bench.tokens["root"]
+    answer = slow(Request("GET", "/nodes/pve2/status", {}, f"PVEAPIToken={token.id}={token.secret}"))
+    assert (answer.status, waits) == (200, [(40, 200)])
+
+
+def test_a_scenario_that_does_not_fit_the_cluster_is_refused() -> None:
+    with pytest.raises(BadFault, match="no pve2"):
+        make_bench("8.4", ["pve1"], [], scenario="node-lost")
 
 
 JSON = st.recursive(
@@ -150,7 +190,10 @@ JSON = st.recursive(
 
 
 @given(
-    st.fixed_dictionaries({}, optional=dict.fromkeys(("fault", "guest", "node", "lock", "code", "path"), JSON)) | JSON
+    st.fixed_dictionaries(
+        {}, optional=dict.fromkeys(("fault", "guest", "node", "lock", "code", "path", "seconds"), JSON)
+    )
+    | JSON
 )
 def test_any_description_is_read_or_refused(description: object) -> None:
     try:

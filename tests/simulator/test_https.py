@@ -207,5 +207,7 @@ def test_the_details_are_private_and_a_restart_keeps_certificate_and_tokens(tmp_
             simulator.stop()
 
     first, second = once(), once()
+    assert not (tmp_path / "simulator.json").exists()
+    assert (tmp_path / "secrets.json").stat().st_mode & 0o777 == 0o600
     for key in ("fingerprint", "tokens", "control_token"):
         assert first[key] == second[key]
