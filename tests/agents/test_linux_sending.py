@@ -111,6 +111,20 @@ def token_file(tmp_path: Path, text: str = TOKEN, mode: int = 0o600) -> Path:
     return file
 
 
+def run_inside(script: str, **variables: object) -> subprocess.CompletedProcess[str]:
+    """Source the agent, settle its configuration, run a script that may replace its functions."""
+    done = subprocess.run(
+        ["bash", "-c", f'source "$1"; set -u; LC_ALL=C; INTERVAL=60; settle_config; {script}', "test", AGENT],
+        env=environment(None, **variables),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == ""
+    return done
+
+
 @contextlib.contextmanager
 def running(**variables: object) -> Iterator[subprocess.Popen[str]]:
     agent = subprocess.Popen(
@@ -162,7 +176,7 @@ def test_a_configuration_file_is_never_run(tmp_path: Path) -> None:
 
 
 def test_a_server_that_the_authority_did_not_sign_gets_no_token(ingest: Ingest, tmp_path: Path) -> None:
-    done = run("once", PVEWATCH_URL=ingest.url, PVEWATCH_TOKEN_FILE=token_file(tmp_path))
+    done = run_inside("pause() { :; }; deliver", PVEWATCH_URL=ingest.url, PVEWATCH_TOKEN_FILE=token_file(tmp_path))
     assert done.returncode == 1
     assert "certificate" in done.stderr
     assert not any(ingest.app.rejected.values())
@@ -206,22 +220,12 @@ def test_run_counts_its_messages_and_ends_when_told(ingest: Ingest, authority: A
 def test_messages_that_could_not_be_delivered_are_counted_in_the_next_one(
     ingest: Ingest, authority: Authority, tmp_path: Path
 ) -> None:
-    file = token_file(tmp_path)
-    script = """
-    source "$1"
-    set -- run; LC_ALL=C; INTERVAL=60; settle_config
-    pause() { :; }
-    good=$URL; URL=https://127.0.0.1:1/
-    deliver; deliver
-    URL=$good; deliver
-    """
-    done = subprocess.run(
-        ["bash", "-c", script, "test", AGENT],
-        env=environment(PVEWATCH_URL=ingest.url, PVEWATCH_CA_FILE=authority.ca, PVEWATCH_TOKEN_FILE=file),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+    script = "pause() { :; }; good=$URL; URL=https://127.0.0.1:1/; deliver; deliver; URL=$good; deliver"
+    done = run_inside(
+        script,
+        PVEWATCH_URL=ingest.url,
+        PVEWATCH_CA_FILE=authority.ca,
+        PVEWATCH_TOKEN_FILE=token_file(tmp_path),
     )
     assert done.returncode == 0
     assert "delivered again after 2 missed" in done.stderr
@@ -335,3 +339,29 @@ def test_a_systemd_credential_is_found_without_a_setting(ingest: Ingest, authori
     done = run("once", PVEWATCH_URL=ingest.url, PVEWATCH_CA_FILE=authority.ca, CREDENTIALS_DIRECTORY=credentials)
     assert (done.returncode, done.stderr) == (0, "")
     assert ingest.count() == 1
+
+
+def test_an_answer_that_does_not_end_is_cut_and_told_as_a_failure(tmp_path: Path) -> None:
+    """A web server behind a wrong address may answer with a large page."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def answer() -> None:
+        connection, _ = listener.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.recv(65_536)
+            connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\n\r\n")
+            while True:
+                connection.sendall(b"<p>a page without end</p>" * 1000)
+
+    thread = threading.Thread(target=answer, daemon=True)
+    thread.start()
+    done = run_inside(
+        "MAX_ATTEMPTS=1; deliver",
+        PVEWATCH_URL=f"http://127.0.0.1:{listener.getsockname()[1]}",
+        PVEWATCH_TOKEN_FILE=token_file(tmp_path),
+    )
+    thread.join(10)
+    listener.close()
+    assert done.returncode == 1
+    assert "not delivered" in done.stderr
+    assert len(done.stderr) < 1000
