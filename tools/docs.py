@@ -8,16 +8,22 @@ python tools/docs.py --check    write nothing; exit 1 and name what is not curre
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from action_api.routes.metrics import StoreCollector
+from exporter.heartbeats.metrics import families as heartbeats
+from exporter.own_metrics import OwnMetrics
+from exporter.service import TABLES
 from pvewatch.cli import cli
 from pvewatch.config import Cluster, HostPort, Section, Settings, TokenRef
 
@@ -136,11 +142,68 @@ def _command(command: click.Command, parent: click.Context, name: str, title: st
                     yield from _command(found, context, below, f"{title} {below}")
 
 
+METRICS = f"""# Metrics
+
+{NOTE}
+
+What prometheus-pve-exporter exports keeps its name, labels and values, with the label `cluster` added. A figure that
+could not be read is absent; `pve_collector_error` says why.
+"""
+
+
+def metrics() -> str:
+    """docs/metrics.md out of the METRICS tables of the collectors, and of the other pages' families."""
+    lines = [
+        METRICS,
+        "## Exporter: clusters",
+        "",
+        "| metric | type | labels | collector | meaning |",
+        "|---|---|---|---|---|",
+    ]
+    shown: dict[str, str] = {}
+    for collector, table in TABLES:
+        for metric in table:
+            labels = ", ".join(("cluster", *metric.labels))
+            row = f"| `{metric.name}` | {metric.type} | {labels} | {collector.replace('*', 'all')} | {metric.help} |"
+            if shown.setdefault(metric.name, row) is row:
+                lines.append(row)
+    lines += ["", "## Exporter: heartbeats", "", "| metric | type | labels | meaning |", "|---|---|---|---|"]
+    for family in heartbeats({}, {}, {}, now=0, timeout=1):
+        lines.append(f"| `{family.name}` | {family.type} | {', '.join(family.labels)} | {family.help} |")
+    lines += ["", "## Exporter: itself", "", *_families(text_string_to_metric_families(OwnMetrics().text().decode()))]
+    registry = CollectorRegistry()
+    registry.register(StoreCollector(_EmptyStore()))  # type: ignore[arg-type]  # only its three counts are asked for
+    lines += ["", "## Action API", "", *_families(registry.collect())]
+    return "\n".join(lines) + "\n"
+
+
+def _families(found: Iterable[Metric]) -> Iterator[str]:
+    yield "| metric | type | meaning |"
+    yield "|---|---|---|"
+    for metric in sorted(found, key=lambda one: one.name):
+        name = f"{metric.name}_total" if metric.type == "counter" else metric.name
+        yield f"| `{name}` | {metric.type} | {metric.documentation} |"
+
+
+class _EmptyStore:
+    """Stands in for the action API's database, of which only the families' names are wanted."""
+
+    def __init__(self) -> None:
+        self.counters = self.incidents = self.runs = self
+
+    def all(self) -> list[object]:
+        return []
+
+    def count_by_state(self) -> dict[str, int]:
+        return {}
+
+
 def references() -> dict[Path, str]:
     """Every generated page with its text."""
     return {
         ROOT / "docs" / "configuration.md": configuration(),
         ROOT / "docs" / "commands.md": commands(),
+        ROOT / "docs" / "metrics.md": metrics(),
     }
 
 
