@@ -75,7 +75,7 @@ class Cluster:
 
     def expired(self, node: Node) -> bool:
         """Whether a node's last statistics have been dropped: its guests and storages are unknown."""
-        return node.frozen_since is not None and self.now - node.frozen_since > STATISTICS_EXPIRE_SECONDS
+        return node.frozen_since is not None and self.now - self.published_at(node) > STATISTICS_EXPIRE_SECONDS
 
     def alive(self, guest: Guest) -> bool:
         """Whether the inside of a guest runs and can reach anybody."""

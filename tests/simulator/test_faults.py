@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pvewatch.simulator.faults import BadFault, Fault, parse
@@ -189,6 +189,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(
     st.fixed_dictionaries(
         {}, optional=dict.fromkeys(("fault", "guest", "node", "lock", "code", "path", "seconds"), JSON)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pvewatch.simulator.faults import Fault
@@ -15,6 +15,7 @@ from tests.simulator.conftest import START, Bench
 MOMENTS = st.floats(min_value=1.7e9, max_value=1.8e9)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=8), MOMENTS, st.floats(0, 1e7), st.floats(0, 1e7))
 def test_a_counter_never_falls_and_grows_by_the_same_in_one_step_or_two(
     key: str, start: float, first: float, second: float
@@ -66,6 +67,7 @@ def test_the_same_seed_makes_the_same_cluster_and_another_seed_another() -> None
     assert names(1) != names(2)
 
 
+@settings(deadline=None)
 @given(st.integers(), st.integers(1, 8), st.integers(1, 60), st.sampled_from(["8.4", "9.2"]))
 def test_every_cluster_has_a_running_machine_that_may_be_reset(
     seed: int, nodes: int, guests: int, version: str

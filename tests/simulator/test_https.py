@@ -143,6 +143,7 @@ def test_what_is_not_tls_and_not_http_does_not_disturb_others(simulator: Simulat
             silent.sendall(b"\x00\x01\r\n\r\n")
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_no_text_can_break_the_status_line(text: str) -> None:
     line = printable(text)
