@@ -39,13 +39,14 @@ def await_true(condition: Callable[[], bool], what: str, seconds: float) -> None
 
 
 def run(arguments: Sequence[str | Path], *, timeout: float = 300, **options: object) -> str:
-    """The standard output of a command; its whole output is in the failure when it does not exit 0."""
+    """The standard output of a command; the end of its output is in the failure when it does not exit 0."""
     finished = subprocess.run(  # type: ignore[call-overload]  # options are passed through
         [str(part) for part in arguments], capture_output=True, text=True, timeout=timeout, check=False, **options
     )
     if finished.returncode != 0:
         command = " ".join(str(part) for part in arguments)
-        raise AssertionError(f"{command}: exit {finished.returncode}\n{finished.stdout}\n{finished.stderr}")
+        said = f"{finished.stdout[-3000:]}\n{finished.stderr[-3000:]}"
+        raise AssertionError(f"{command}: exit {finished.returncode}\n{said}")
     return str(finished.stdout)
 
 

@@ -92,6 +92,12 @@ def test_the_engines_see_none_of_pvewatchs_own_secrets_but_the_webhooks() -> Non
     assert who_mounts("webhook-secret") == {"config", "alertmanager"}
 
 
+def test_no_file_of_a_foreign_image_gets_into_a_volume() -> None:
+    for name in ("prometheus", "alertmanager", "grafana"):
+        for mount in SERVICES[name]["volumes"]:
+            assert mount["volume"]["nocopy"] is True, f"{name}: {mount}"
+
+
 def test_only_action_api_and_worker_share_the_database() -> None:
     assert who_mounts("action-data") == {"action-api", "worker"}
     assert who_mounts("exporter-data") == {"exporter"}
