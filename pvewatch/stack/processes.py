@@ -48,6 +48,8 @@ class Part:
     ready: Callable[[], bool] | None = None
     ready_timeout_seconds: float = 30.0
     environment: Mapping[str, str] = field(default_factory=dict)
+    # For a program that prints secrets for a person: only its standard error goes to the log.
+    prints_secrets: bool = False
 
 
 @dataclass(slots=True)
@@ -130,8 +132,8 @@ class Processes:
                 process = subprocess.Popen(
                     part.command,
                     stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
+                    stdout=subprocess.DEVNULL if part.prints_secrets else output,
+                    stderr=output,
                     env={**self._environment, **part.environment},
                     start_new_session=True,
                     preexec_fn=_die_with_parent(os.getpid()),  # noqa: PLW1509  # it makes one system call only

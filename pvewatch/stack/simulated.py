@@ -96,7 +96,7 @@ def simulator(number: int, guests: int, folder: Path, scenario: str) -> Part:
         *("--refresh-seconds", str(STATISTICS_SECONDS)),
         *("--data", str(folder)),
     ]
-    return Part(f"simulator-{name}", pvewatch(*arguments), told.exists)
+    return Part(f"simulator-{name}", pvewatch(*arguments), told.exists, prints_secrets=True)
 
 
 def cluster_name(number: int) -> str:

@@ -40,10 +40,13 @@ FIGURES = {
 }
 
 
-@pytest.fixture(params=sorted(RECORDINGS))
-def recorded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[list[dict[str, Any]], Prometheus]]:
+@pytest.fixture(scope="module", params=sorted(RECORDINGS))
+def recorded(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[list[dict[str, Any]], Prometheus]]:
     """The rows of the recording, and a Prometheus that has scraped an exporter that has read them."""
     version: str = request.param
+    tmp_path = tmp_path_factory.mktemp("recorded")
     ports = free_ports()
     told = tmp_path / "server" / "simulator.json"
     processes = Processes(tmp_path / "logs", threading.Event())
@@ -57,7 +60,9 @@ def recorded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[l
         )
         server = json.loads(told.read_text())
         token = server["tokens"]["monitor"]
-        (tmp_path / "monitor").write_text(token["secret"])
+        secret = tmp_path / "monitor"
+        secret.touch(mode=0o600)
+        secret.write_text(token["secret"])
         document: dict[str, Any] = {
             "clusters": [
                 {
