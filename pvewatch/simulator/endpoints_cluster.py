@@ -181,6 +181,11 @@ def qdevice(_call: Call) -> Answer:
     return Answer({})
 
 
+def replication(_call: Call) -> Answer:
+    """/cluster/replication and /nodes/N/replication: no job is set up."""
+    return Answer([])
+
+
 def _has_ha(call: Call) -> bool:
     return any(guest.ha_state is not None for guest in call.cluster.world.guests.values())
 
@@ -303,5 +308,7 @@ ROUTES = (
     Route("GET", "/cluster/ha/status/current", ha_status, permission=_SYS_AUDIT),
     Route("GET", "/cluster/backup-info/not-backed-up", not_backed_up, permission=_SYS_AUDIT),
     Route("GET", "/cluster/config/qdevice", qdevice, permission=_SYS_AUDIT),
+    Route("GET", "/cluster/replication", replication),
     Route("GET", "/nodes", nodes),
+    Route("GET", "/nodes/{node}/replication", replication),
 )

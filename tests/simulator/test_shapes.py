@@ -113,6 +113,12 @@ def differences(row: dict[str, set[str]], their: list[dict[str, set[str]]]) -> s
     return found
 
 
+@pytest.mark.parametrize("name", ["cluster-replication", "node-replication"])
+def test_without_replication_the_lists_are_empty(bench: Bench, name: str) -> None:
+    asked = recorded("8.4", name)
+    assert bench.get(asked.path) == asked.body["data"] == []
+
+
 def test_every_kind_of_row_is_compared(bench: Bench) -> None:
     whole = recorded("8.4", "c3-cluster-resources").body["data"]
     unknown = ("storage", "unknown", None, None)  # the recorded dead NFS: no such storage is simulated
