@@ -46,6 +46,7 @@ class Panel:
     height: int
     instant: bool
     as_table: bool = False
+    may_lack: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -60,10 +61,15 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A finished dashboard: its JSON, and (panel id, refId) → why that query may be empty, None if it may not."""
+    """A finished dashboard: its JSON, and what its queries promise.
+
+    `expectations`: (panel id, refId) → why that query may be empty, None if it may not. `may_lack`: panel id → the
+    labels that not every answer has.
+    """
 
     document: dict[str, Any]
     expectations: dict[tuple[int, str], str | None] = field(default_factory=dict)
+    may_lack: dict[int, frozenset[str]] = field(default_factory=dict)
 
     @property
     def file_name(self) -> str:
@@ -204,7 +210,10 @@ def bar_panel(
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a table: where it comes from, its heading, and how it looks. Only a hidden one has no heading."""
+    """One column of a table: where it comes from, its heading, and how it looks.
+
+    `may_be_absent` says why an answer may not have it; Grafana then shows the table without.
+    """
 
     source: str
     heading: str
@@ -217,6 +226,7 @@ class Column:
     width: int | None = None
     bar: bool = False
     colored: bool = False
+    may_be_absent: str | None = None
 
 
 def table_panel(
@@ -258,7 +268,8 @@ def table_panel(
         if properties:
             builder = builder.override_by_name(column.heading, properties)
     _field(builder, title, description, None, no_value, None)
-    return Panel(number, builder, queries, width, height, instant=True, as_table=True)
+    may_lack = frozenset(column.source for column in columns if column.may_be_absent)
+    return Panel(number, builder, queries, width, height, instant=True, as_table=True, may_lack=may_lack)
 
 
 def _column(column: Column) -> list[models.DynamicConfigValue]:
@@ -353,7 +364,8 @@ def build(
         placed, bottom = _place(row.panels, y, expectations)
         (panels[-1]["panels"] if row.collapsed else panels).extend(placed)
         y = y if row.collapsed else bottom
-    return Built(document, expectations)
+    may_lack = {panel.number: panel.may_lack for row in rows for panel in row.panels if panel.may_lack}
+    return Built(document, expectations, may_lack)
 
 
 def _place(

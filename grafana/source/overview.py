@@ -143,10 +143,10 @@ def _alerts() -> Row:
                     Column(
                         "severity", "Severity", mappings=house.value_map(SEVERITIES, ("None", "text")), colored=True
                     ),
-                    Column("cluster", "Cluster"),
-                    Column("node", "Node"),
-                    Column("vmid", "VMID"),
-                    Column("name", "Guest"),
+                    Column("cluster", "Cluster", may_be_absent="ExporterDown is of no cluster"),
+                    Column("node", "Node", may_be_absent="an alert about a whole cluster"),
+                    Column("vmid", "VMID", may_be_absent="an alert about a node or a cluster"),
+                    Column("name", "Guest", may_be_absent="an alert about a node or a cluster"),
                 ],
                 hidden=["Value"],
                 sort_by="Severity",
@@ -295,7 +295,7 @@ def _nodes_and_storage() -> Row:
                 [
                     Query(
                         fullest_storages(0, "cluster, node, storage"),
-                        "{{storage}} on {{node}}",
+                        "{{storage}} on {{node}} of {{cluster}}",
                         may_be_empty=NO_STORAGE,
                     ),
                     Query(

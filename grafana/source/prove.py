@@ -1,11 +1,12 @@
 """Prove on a real Prometheus that every panel of a dashboard shows what it promises.
 
-Variables are resolved as Grafana does, for several choices of cluster; each query is run as it is declared. What the JSON
-alone can tell is checked in lint.py.
+Variables are resolved as Grafana does, for several choices of cluster; each query is run as it is declared. What the
+JSON alone can tell is checked in lint.py.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Iterator
@@ -66,7 +67,7 @@ class _Asked:
 
     def label_values(self, metric: str, label: str) -> list[str]:
         """What `label_values(metric, label)` gives in Grafana."""
-        params = {"match[]": metric, "start": self.at - RANGE_SECONDS, "end": self.at}
+        params: dict[str, str | float] = {"match[]": metric, "start": self.at - RANGE_SECONDS, "end": self.at}
         answer = requests.get(f"{self.url}/api/v1/label/{label}/values", params=params, timeout=TIMEOUT_SECONDS)
         answer.raise_for_status()
         return sorted(answer.json()["data"])
@@ -124,7 +125,7 @@ def _prove_panel(
 ) -> list[Finding]:
     findings: list[Finding] = []
     names: list[str] = []
-    labels: set[str] = set()
+    columns: dict[str, set[str]] = {}
     complete = True
     for target in panel["targets"]:
 
@@ -146,7 +147,9 @@ def _prove_panel(
             if may_be_empty is None and choice == "$__all":
                 found("no data, and none of the reasons for which it may be empty is declared")
             continue
-        labels |= {"Value", f"Value #{target['refId']}"}.union(*(entry["metric"] for entry in series))
+        columns |= {"Value": set(), f"Value #{target['refId']}": set()}
+        for label, value in ((label, value) for entry in series for label, value in entry["metric"].items()):
+            columns.setdefault(label, set()).add(value)
         if not target.get("instant") and len(series) > SERIES_CAP:
             found(f"{len(series)} series, more than {SERIES_CAP}")
         for message in _wrong_values(panel, series):
@@ -158,7 +161,9 @@ def _prove_panel(
     for name in sorted({name for name in names if names.count(name) > 1}):
         findings.append(Finding(panel["title"], "*", choice, f"two series are called {name!r}"))
     if complete and panel["type"] == "table":
-        findings += [Finding(panel["title"], "*", choice, message) for message in _wrong_columns(panel, labels)]
+        may_lack = dashboard.may_lack.get(panel["id"], frozenset())
+        messages = _wrong_columns(panel, columns, may_lack)
+        findings += [Finding(panel["title"], "*", choice, message) for message in messages]
     return findings
 
 
@@ -166,7 +171,7 @@ def _wrong_values(panel: Document, series: list[Series]) -> Iterator[str]:
     defaults = panel["fieldConfig"]["defaults"]
     values = [float(v) for entry in series for _, v in entry.get("values", [entry.get("value")])]
     if defaults.get("unit") == "percentunit":
-        worst = max((value for value in values if value == value), default=0.0)
+        worst = max((value for value in values if not math.isnan(value)), default=0.0)
         if worst > RATIO_LIMIT:
             yield f"a ratio of {worst:g}: are these percent?"
     for mapping in defaults.get("mappings", []):
@@ -184,19 +189,27 @@ def _name(legend: str, labels: dict[str, str]) -> str:
     return re.sub(r"{{(\w+)}}", lambda match: labels.get(match[1], ""), legend)
 
 
-def _wrong_columns(panel: Document, labels: set[str]) -> Iterator[str]:
+def _wrong_columns(panel: Document, columns: dict[str, set[str]], may_lack: frozenset[str]) -> Iterator[str]:
+    """What does not fit between a table's columns (source → the values of a label) and their headings."""
     organize = next(t["options"] for t in panel["transformations"] if t["id"] == "organize")
-    for source in organize["renameByName"]:
-        if source not in labels:
+    headings: dict[str, str] = organize["renameByName"]
+    for source in headings:
+        if source not in columns and source not in may_lack:
             yield f"the column {source!r} is in no answer"
-    for unnamed in sorted(labels - set(organize["renameByName"]) - set(organize["excludeByName"])):
+    for unnamed in sorted(set(columns) - set(headings) - set(organize["excludeByName"])):
         if not unnamed.startswith("Value"):
             yield f"the label {unnamed!r} is neither named nor hidden"
-    shown = set(organize["renameByName"].values())
+    sources = {heading: source for source, heading in headings.items()}
     for link in links(panel):
         for field in re.findall(r'__data\.fields\["([^"]+)"\]', link["url"]):
-            if field not in shown:
+            if field not in sources:
                 yield f"a link uses the column {field!r}, which the table does not have"
     for override in panel["fieldConfig"]["overrides"]:
-        if override["matcher"]["id"] == "byName" and override["matcher"]["options"] not in shown:
-            yield f"an override is for the column {override['matcher']['options']!r}, which the table does not have"
+        heading = override["matcher"]["options"]
+        if heading not in sources:
+            yield f"an override is for the column {heading!r}, which the table does not have"
+            continue
+        for entry in override["properties"]:
+            texts = entry["value"][0]["options"] if entry["id"] == "mappings" else {}
+            if texts and (unknown := sorted(columns.get(sources[heading], set()) - set(texts))):
+                yield f"no text for the values {unknown} of {heading}"
