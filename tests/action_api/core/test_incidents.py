@@ -1,0 +1,382 @@
+"""From Alertmanager's message to the recovered guest: webhook, incident, worker, simulated cluster."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from prometheus_client.parser import text_string_to_metric_families
+
+from action_api.app import create_app
+from action_api.store import Incident, Store
+from action_api.worker import Timing
+from pvewatch.config import Secret, Settings
+from pvewatch.inventory import Inventory, InventoryUnavailable
+from pvewatch.simulator.server import Simulator
+from tests.action_api.core.conftest import QUICK, WorkerFactory, eventually, make_settings
+from tests.action_api.core.neighbours import Neighbours, recorded
+from tests.action_api.core.test_runs import control, tasks
+
+WEBHOOK = "/webhook/alertmanager"
+SECRET = "webhook-secret"
+
+
+class NoInventory:
+    """The web process can take a webhook without its exporter."""
+
+    def fetch(self) -> Inventory:
+        raise InventoryUnavailable("not needed here")
+
+
+@pytest.fixture
+def client(settings: Settings, sqlite_store: Store) -> Iterator[FlaskClient]:
+    """The web process."""
+    app = create_app(settings, sqlite_store, NoInventory(), webhook_secret=Secret(SECRET))
+    with app.test_client() as client:
+        yield client
+
+
+def send(client: FlaskClient, message: Any, token: str | None = SECRET) -> Any:
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    body = message if isinstance(message, (str, bytes)) else json.dumps(message)
+    return client.post(WEBHOOK, data=body, headers=headers, content_type="application/json")
+
+
+def firing(**labels: str) -> dict[str, Any]:
+    """The recorded message, as if the alert had begun to fire a minute ago."""
+    message: dict[str, Any] = recorded("webhook-firing.json")
+    message["alerts"][0]["startsAt"] = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - 60))
+    message["alerts"][0]["labels"] |= labels
+    return message
+
+
+def lasting(store: Store) -> Incident:
+    incident = store.incidents.lasting("demo1", 101)
+    assert incident is not None
+    return incident
+
+
+def last(store: Store) -> Incident:
+    return store.incidents.recent(1)[0]
+
+
+def silent(neighbours: Neighbours, vmid: int = 101) -> None:
+    neighbours.heartbeats[vmid] = (time.time() - 400, True)
+
+
+def speaking(neighbours: Neighbours, vmid: int = 101) -> None:
+    neighbours.heartbeats[vmid] = (time.time(), False)
+
+
+def refusal_codes(store: Store) -> list[str | None]:
+    return [run.reason_code for run in store.runs.recent() if run.state == "refused"]
+
+
+# The webhook.
+
+
+def test_a_recorded_message_opens_an_incident(client: FlaskClient, sqlite_store: Store) -> None:
+    answer = send(client, recorded("webhook-firing.json"))
+    assert (answer.status_code, answer.json["opened"]) == (202, 1)
+    incident = lasting(sqlite_store)
+    assert (incident.guest_id, incident.guest_name, incident.alertname) == (
+        "qemu/101",
+        "web-1",
+        "GuestHeartbeatMissing",
+    )
+    assert sqlite_store.audit.recent(1)[0].event == "incident.opened"
+
+
+def test_a_repeat_and_a_message_from_another_node_find_the_same_incident(
+    client: FlaskClient, sqlite_store: Store
+) -> None:
+    send(client, firing())
+    answer = send(client, firing(node="pve3"))
+    assert (answer.json["opened"], answer.json["repeated"]) == (0, 1)
+    assert sqlite_store.incidents.count_by_state()["open"] == 1
+
+
+def test_a_resolved_message_makes_the_incident_due(client: FlaskClient, sqlite_store: Store) -> None:
+    send(client, recorded("webhook-firing.json"))
+    sqlite_store.incidents.claim_due(now=time.time(), lease_seconds=300)
+    assert send(client, recorded("webhook-resolved.json")).json["resolved"] == 1
+    assert lasting(sqlite_store).alert_resolved_at is not None
+    assert sqlite_store.incidents.claim_due(now=time.time(), lease_seconds=300) is not None
+
+
+@pytest.mark.parametrize("token", [None, "", "wrong", SECRET + "x", "sécret"])
+def test_without_the_secret_nothing_is_stored(client: FlaskClient, sqlite_store: Store, token: str | None) -> None:
+    answer = send(client, firing(), token=token)
+    assert answer.status_code == 401
+    assert answer.json["error"]["code"] == "unauthorized"
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+    assert sqlite_store.incidents.recent() == ()
+
+
+@pytest.mark.parametrize(
+    ("broken", "field"),
+    [
+        ("not json", ""),
+        ("[]", ""),
+        ({**recorded("webhook-firing.json"), "version": "3"}, "version"),
+        ({"version": "4", "status": "firing"}, "alerts"),
+        ({"version": "4", "status": "firing", "alerts": [{"status": "firing", "labels": {}}]}, "alerts.0.startsAt"),
+        ({"version": "4", "status": "firing", "alerts": [{"status": "odd", "labels": {}}]}, "alerts.0.status"),
+    ],
+)
+def test_what_is_not_such_a_message_is_refused_and_the_field_named(
+    client: FlaskClient, sqlite_store: Store, broken: Any, field: str
+) -> None:
+    answer = send(client, broken)
+    assert answer.status_code == 422
+    assert answer.json["error"]["code"] == "invalid"
+    assert field in [problem["field"] for problem in answer.json["error"]["detail"]]
+    assert sqlite_store.incidents.recent() == ()
+
+
+def test_a_message_that_is_too_large_is_refused(client: FlaskClient) -> None:
+    answer = send(client, b" " * (1024 * 1024 + 1))
+    assert answer.status_code == 413
+    assert answer.json["error"]["code"] == "too_large"
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"automation": "none"},
+        {"id": "node/pve1"},
+        {"id": "qemu/101/../102"},
+        {"id": "qemu/99"},
+        {"cluster": "other"},
+        {"cluster": ""},
+    ],
+    ids=lambda labels: "-".join(next(iter(labels.items()))),
+)
+def test_an_alert_that_names_no_guest_of_ours_is_ignored_with_a_reason(
+    client: FlaskClient, sqlite_store: Store, labels: dict[str, str]
+) -> None:
+    answer = send(client, firing(**labels))
+    assert answer.status_code == 202
+    assert answer.json["ignored"][0]["reason"]
+    assert sqlite_store.incidents.recent() == ()
+
+
+def test_what_was_counted_is_on_the_metrics_page(client: FlaskClient, sqlite_store: Store) -> None:
+    send(client, firing())
+    send(client, firing(), token="wrong")
+    sqlite_store.runs.record_refusal(lasting(sqlite_store).id, "reset", "locked", "It is locked.", now=time.time())
+    sqlite_store.counters.add("logins", outcome="accepted")
+    answer = client.get("/metrics")
+    assert answer.status_code == 200
+    found = {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+    assert found[("pvewatch_webhooks_total", (("outcome", "accepted"),))] == 1
+    assert found[("pvewatch_webhooks_total", (("outcome", "unauthorized"),))] == 1
+    assert found[("pvewatch_logins_total", (("outcome", "accepted"),))] == 1
+    assert found[("pvewatch_refusals_total", (("reason", "locked"),))] == 1
+    ended = (("action", "reset"), ("origin", "automation"), ("outcome", "refused"))
+    assert found[("pvewatch_actions_total", ended)] == 1
+    assert found[("pvewatch_incidents", (("state", "open"),))] == 1
+    assert found[("pvewatch_incidents", (("state", "exhausted"),))] == 0
+    assert found[("pvewatch_action_queue_length", (("state", "pending"),))] == 0
+
+
+# The recovery.
+
+
+def test_a_hung_guest_is_reset_once_and_its_heartbeat_ends_the_incident(
+    client: FlaskClient, sqlite_store: Store, simulator: Simulator, neighbours: Neighbours, start_worker: WorkerFactory
+) -> None:
+    control(simulator, "POST", "/faults", {"fault": "hang", "guest": "qemu/101"})
+    silent(neighbours)
+    start_worker()
+    start_worker()
+    send(client, firing())
+    run = eventually(
+        lambda: next((run for run in sqlite_store.runs.recent() if run.state == "succeeded"), None), "the reset"
+    )
+    assert (run.origin, run.action, run.requested_by) == ("automation", "reset", "GuestHeartbeatMissing")
+    speaking(neighbours)
+    eventually(lambda: last(sqlite_store).closed_at, "the end of the incident")
+    assert (last(sqlite_store).state, last(sqlite_store).attempts) == ("recovered", 1)
+    assert tasks(simulator, 101) == {"qmreset": 1}
+    events = [entry.event for entry in reversed(sqlite_store.audit.recent())]
+    assert events == ["incident.opened", "action.requested", "action.succeeded", "incident.recovered"]
+
+
+def test_a_guest_that_speaks_again_before_the_look_is_left_alone(
+    client: FlaskClient, sqlite_store: Store, simulator: Simulator, neighbours: Neighbours, start_worker: WorkerFactory
+) -> None:
+    speaking(neighbours)
+    send(client, firing())
+    start_worker()
+    eventually(lambda: last(sqlite_store).closed_at, "the end of the incident")
+    assert last(sqlite_store).state == "recovered"
+    assert tasks(simulator, 101) == {}
+
+
+def test_an_alert_that_goes_away_without_a_heartbeat_is_cleared_and_not_recovered(
+    client: FlaskClient, sqlite_store: Store, simulator: Simulator, neighbours: Neighbours, start_worker: WorkerFactory
+) -> None:
+    silent(neighbours)
+    send(client, firing())
+    send(client, recorded("webhook-resolved.json"))
+    start_worker()
+    eventually(lambda: last(sqlite_store).closed_at, "the end of the incident")
+    assert last(sqlite_store).state == "cleared"
+    assert tasks(simulator, 101) == {}
+
+
+def test_when_attempts_are_used_up_a_person_is_called_and_nothing_more_is_done(
+    client: FlaskClient, sqlite_store: Store, simulator: Simulator, neighbours: Neighbours, start_worker: WorkerFactory
+) -> None:
+    silent(neighbours)
+    send(client, firing())
+    start_worker()
+    eventually(lambda: last(sqlite_store).state == "exhausted", "the incident to be exhausted")
+    assert tasks(simulator, 101) == {"qmreset": 2}
+    assert last(sqlite_store).closed_at is None
+    assert send(client, firing()).json == {"opened": 0, "repeated": 1, "resolved": 0, "ignored": []}
+    exhausted = sqlite_store.audit.recent(event="incident.exhausted")
+    assert len(exhausted) == 1
+    assert "A person is needed." in exhausted[0].detail["reason"]
+    speaking(neighbours)
+    eventually(lambda: last(sqlite_store).closed_at, "the end of the incident")
+    assert last(sqlite_store).state == "exhausted"
+    assert tasks(simulator, 101) == {"qmreset": 2}
+
+
+Change = Callable[[Neighbours, Simulator], object]
+
+
+def _many_silent(neighbours: Neighbours, _simulator: Simulator) -> None:
+    for vmid in (100, 104, 106):
+        silent(neighbours, vmid)
+
+
+REFUSALS: dict[str, tuple[Change, str]] = {
+    "the exporter is down": (lambda n, _: n.down.add("exporter"), "facts_unknown"),
+    "Prometheus is down": (lambda n, _: n.down.add("prometheus"), "facts_unknown"),
+    "Alertmanager is down": (lambda n, _: n.down.add("alertmanager"), "facts_unknown"),
+    "Alertmanager does not know the alert": (lambda n, _: setattr(n, "alerts", "alerts-none.json"), "facts_unknown"),
+    "it is silenced": (lambda n, _: setattr(n, "alerts", "alerts-silenced.json"), "silenced"),
+    "the alert does not fire": (lambda n, _: setattr(n, "firing", "prometheus-alerts-none.json"), "alert_not_firing"),
+    "the cluster has no quorum": (lambda n, _: setattr(n, "quorate", False), "no_quorum"),
+    "the exporter is blind": (
+        lambda n, _: n.more_firing.append({"alertname": "ExporterBlind", "cluster": "demo1"}),
+        "node_trouble",
+    ),
+    "its node is down": (
+        lambda n, _: n.more_firing.append({"alertname": "NodeDown", "cluster": "demo1", "id": "node/pve2"}),
+        "node_trouble",
+    ),
+    "the figures are old": (lambda n, _: setattr(n, "age_seconds", 300.0), "facts_unknown"),
+    "no heartbeat was ever seen": (lambda n, _: n.heartbeats.clear(), "no_heartbeat_ever"),
+    "many are silent": (_many_silent, "many_silent"),
+    "it is locked": (
+        lambda _, s: control(s, "POST", "/faults", {"fault": "lock", "guest": "qemu/101", "lock": "backup"}),
+        "locked",
+    ),
+    "PVE does not answer": (
+        lambda _, s: control(s, "POST", "/faults", {"fault": "status", "code": 595, "path": ".*/status/current"}),
+        "facts_unknown",
+    ),
+}
+
+
+@pytest.mark.parametrize("wrong", REFUSALS)
+def test_a_refusal_is_recorded_once_with_its_reason_when(
+    client: FlaskClient,
+    sqlite_store: Store,
+    simulator: Simulator,
+    neighbours: Neighbours,
+    start_worker: WorkerFactory,
+    wrong: str,
+) -> None:
+    change, code = REFUSALS[wrong]
+    silent(neighbours)
+    change(neighbours, simulator)
+    send(client, firing())
+    start_worker()
+    incident = eventually(
+        lambda: next((one for one in sqlite_store.incidents.recent() if one.last_reason_code), None), "a refusal"
+    )
+    assert incident.last_reason_code == code
+    looked_at = incident.next_look_at
+    eventually(lambda: last(sqlite_store).next_look_at != looked_at, "another look")
+    assert refusal_codes(sqlite_store) == [code]
+    assert [run.reason for run in sqlite_store.runs.recent()] == [incident.last_reason]
+    assert tasks(simulator, 101) == {}
+
+
+def test_a_guest_that_has_not_opted_in_is_never_reset(
+    client: FlaskClient, sqlite_store: Store, simulator: Simulator, neighbours: Neighbours, start_worker: WorkerFactory
+) -> None:
+    silent(neighbours, 100)
+    send(client, firing(id="qemu/100"))
+    start_worker()
+    eventually(lambda: refusal_codes(sqlite_store), "the refusal")
+    assert refusal_codes(sqlite_store) == ["not_opted_in"]
+    assert tasks(simulator, 100) == {}
+
+
+def test_a_refused_guest_is_helped_when_the_reason_has_gone(
+    client: FlaskClient, sqlite_store: Store, simulator: Simulator, neighbours: Neighbours, start_worker: WorkerFactory
+) -> None:
+    silent(neighbours)
+    neighbours.alerts = "alerts-silenced.json"
+    send(client, firing())
+    start_worker()
+    eventually(lambda: refusal_codes(sqlite_store), "the refusal")
+    neighbours.alerts = "alerts-active.json"
+    eventually(lambda: tasks(simulator, 101), "the reset after the silence")
+
+
+def test_automation_switched_off_watches_and_does_nothing(
+    client: FlaskClient,
+    sqlite_store: Store,
+    simulator: Simulator,
+    neighbours: Neighbours,
+    tmp_path: Any,
+    start_worker: WorkerFactory,
+) -> None:
+    silent(neighbours)
+    start_worker(make_settings(simulator, neighbours, tmp_path, enabled=False))
+    send(client, firing())
+    eventually(lambda: refusal_codes(sqlite_store), "the refusal")
+    assert refusal_codes(sqlite_store) == ["automation_off"]
+    assert tasks(simulator, 101) == {}
+
+
+def test_a_neighbour_that_never_answers_delays_the_decision_and_is_named(
+    client: FlaskClient,
+    sqlite_store: Store,
+    neighbours: Neighbours,
+    start_worker: WorkerFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    silent(neighbours)
+    hang = threading.Event()
+    answer = neighbours.answer
+
+    def hanging(path: str) -> tuple[int, Any]:
+        if path.startswith("/api/v2/alerts"):
+            hang.wait(20)
+        return answer(path)
+
+    monkeypatch.setattr(neighbours, "answer", hanging)
+    short = {name: getattr(QUICK, name) for name in QUICK.__slots__} | {"evidence": 1.0}
+    start_worker(timing=Timing(**short))
+    send(client, firing())
+    eventually(lambda: refusal_codes(sqlite_store), "the refusal")
+    hang.set()
+    assert refusal_codes(sqlite_store)[-1] == "facts_unknown"
+    assert "Alertmanager" in str(sqlite_store.runs.recent()[-1].reason)
