@@ -1,0 +1,150 @@
+"""Alert ↔ rule test ↔ runbook ↔ dashboard ↔ metric names: each is there for each other, and none is left over."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pvewatch.config import Settings
+from pvewatch.render import runbook_url
+from pvewatch.render.alertmanager import GUEST_ALERTS
+from pvewatch.render.links import DEFAULT_GRAFANA_URL, DEFAULT_PUBLIC_URL
+
+ROOT = Path(__file__).resolve().parents[2]
+RUNBOOKS = ROOT / "docs" / "runbooks"
+SEVERITIES = {"critical", "warning", "none"}
+ANNOTATIONS = {"summary", "description", "runbook_url", "dashboard_url", "action_url"}
+HEADINGS = ("## What it means", "## Look first", "## Mend", "## When to silence")
+
+# Of Prometheus itself, not of our pages.
+FOREIGN_METRICS = {"up", "ALERTS"}
+# Of the action API's own /metrics, held to these names by its tests.
+ACTION_API_METRICS = {"pvewatch_actions_total", "pvewatch_incidents"}
+# On the page only at certain moments: while a collector fails, and while a guest is locked.
+PASSING_METRICS = {"pve_collector_error", "pve_lock_state"}
+
+
+def documents(folder: str, pattern: str = "*.yml") -> list[Any]:
+    return [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted((ROOT / folder).glob(pattern))]
+
+
+ALERTS: dict[str, dict[str, Any]] = {
+    rule["alert"]: rule
+    for document in documents("prometheus/rules")
+    for group in document["groups"]
+    for rule in group["rules"]
+}
+each_alert = pytest.mark.parametrize("name", sorted(ALERTS))
+
+
+def rule_cases() -> Iterator[dict[str, Any]]:
+    for document in documents("tests/rules"):
+        for case in document["tests"]:
+            yield from case["alert_rule_test"]
+
+
+@each_alert
+def test_an_alert_says_how_bad_it_is_and_what_it_is(name: str) -> None:
+    alert = ALERTS[name]
+    assert alert["labels"]["severity"] in SEVERITIES
+    assert set(alert["annotations"]) == ANNOTATIONS
+    assert all(alert["annotations"].values())
+
+
+@each_alert
+def test_the_links_of_an_alert_are_computed_not_typed(name: str) -> None:
+    notes = ALERTS[name]["annotations"]
+    assert notes["runbook_url"] == runbook_url(Settings(), name)
+    assert notes["dashboard_url"].startswith(f"{DEFAULT_GRAFANA_URL}/d/")
+    assert notes["action_url"].startswith(f"{DEFAULT_PUBLIC_URL}/")
+
+
+@each_alert
+def test_an_alert_is_tested_silent_and_firing(name: str) -> None:
+    cases = [case for case in rule_cases() if case["alertname"] == name]
+    assert any(not case["exp_alerts"] for case in cases), f"no test of {name} expects silence"
+    firing = [alert for case in cases for alert in case["exp_alerts"]]
+    assert firing, f"no test of {name} expects it to fire"
+    assert all(set(alert["exp_annotations"]) == ANNOTATIONS for alert in firing)
+
+
+@each_alert
+def test_an_alert_has_a_runbook_with_everything_a_woken_person_needs(name: str) -> None:
+    text = (RUNBOOKS / f"{name}.md").read_text(encoding="utf-8")
+    assert text.startswith(f"# {name}\n")
+    places = [text.index(heading) for heading in HEADINGS]
+    assert places == sorted(places)
+    index = (RUNBOOKS / "README.md").read_text(encoding="utf-8")
+    assert f"| [{name}]({name}.md) | {ALERTS[name]['labels']['severity']} |" in index
+
+
+def test_no_test_and_no_runbook_is_of_an_alert_that_does_not_exist() -> None:
+    assert {case["alertname"] for case in rule_cases()} == set(ALERTS)
+    assert {path.stem for path in RUNBOOKS.glob("*.md")} - {"README"} == set(ALERTS)
+
+
+def test_links_between_runbooks_lead_somewhere() -> None:
+    for page in RUNBOOKS.glob("*.md"):
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            assert (RUNBOOKS / target).is_file(), f"{page.name} links {target}"
+
+
+def test_the_dashboards_that_alerts_link_exist_and_have_the_variables_of_the_links() -> None:
+    boards = [json.loads(path.read_text(encoding="utf-8")) for path in (ROOT / "grafana/dashboards").glob("*.json")]
+    variables = {board["uid"]: {entry["name"] for entry in board["templating"]["list"]} for board in boards}
+    for name, alert in ALERTS.items():
+        link = alert["annotations"]["dashboard_url"]
+        uid = re.fullmatch(r".*/d/([a-z-]+)(\?.*)?", link)
+        assert uid is not None, f"{name}: {link}"
+        assert uid[1] in variables, f"{name}: {link}"
+        assert set(re.findall(r"[?&]var-(\w+)=", link)) <= variables[uid[1]], f"{name}: {link}"
+
+
+def test_the_alerts_that_inhibition_names_exist() -> None:
+    config = yaml.safe_load((ROOT / "alertmanager/alertmanager.yml").read_text(encoding="utf-8"))
+    named = set(GUEST_ALERTS)
+    for rule in config["inhibit_rules"]:
+        for matcher in rule["source_matchers"] + rule["target_matchers"]:
+            named |= set(re.findall(r"[A-Z]\w+", matcher))
+    assert named <= set(ALERTS)
+
+
+def metric_names(text: str) -> set[str]:
+    """The metrics a PromQL expression names: identifiers that are neither functions, labels nor strings."""
+    bare = re.sub(r'"(?:[^"\\]|\\.)*"', '""', text)
+    return set(re.findall(r"\b(?:pve|pvewatch)_\w+|\bup\b(?=\{)|\bALERTS\b", bare))
+
+
+def expressions() -> Iterator[tuple[str, str]]:
+    """Where and what: every PromQL expression that ships."""
+    for name, alert in ALERTS.items():
+        yield name, alert["expr"]
+    for path in sorted((ROOT / "grafana/dashboards").glob("*.json")):
+        yield from ((path.name, expr) for expr in re.findall(r'"expr": ("(?:[^"\\]|\\.)*")', path.read_text("utf-8")))
+    for path in sorted(RUNBOOKS.glob("*.md")):
+        yield from ((path.name, code) for code in re.findall(r"`([^`\n]*)`", path.read_text(encoding="utf-8")))
+
+
+def test_every_metric_that_rules_dashboards_and_runbooks_name_is_exposed() -> None:
+    pages = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "tests/golden").glob("metrics-*.prom"))]
+    assert pages, "there is no golden page: run make golden"
+    exposed = {name for page in pages for name in re.findall(r"^(\w+)[{ ]", page, re.MULTILINE)}
+    known = exposed | FOREIGN_METRICS | ACTION_API_METRICS | PASSING_METRICS
+    unknown = {}
+    for where, expr in expressions():
+        text = json.loads(expr) if expr.startswith('"') else expr
+        if missing := metric_names(text) - known:
+            unknown[where] = missing
+    assert unknown == {}
+
+
+def test_the_action_api_exposes_what_dashboards_name() -> None:
+    source = (ROOT / "action_api/routes/metrics.py").read_text(encoding="utf-8")
+    for name in ACTION_API_METRICS:
+        assert name.removesuffix("_total") in source
