@@ -1,26 +1,106 @@
 """Serving HTTP: one way for every listener, uvicorn in a thread of its own.
 
 uvicorn reads and writes in an event loop, so a slow or silent client costs a socket and never a thread; it also speaks
-TLS, which the heartbeat listener needs. WSGI applications run in a bounded pool of threads behind it.
+TLS, which the heartbeat listener needs. WSGI applications run in a bounded pool of threads behind it, and get a request
+only when its body is there: a thread never waits for a client.
 """
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 import threading
 import time
+from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any, Literal
 
+import h11
 import uvicorn
 from a2wsgi import WSGIMiddleware
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 STOP_SECONDS = 3.0
+# A client gets so long for its request line and headers, and again for its body.
+REQUEST_SECONDS = 15.0
+MAX_BODY_BYTES = 4 * 1024 * 1024
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 
 
 class PortTaken(Exception):
     """Somebody else listens there already."""
+
+
+class _ImpatientProtocol(H11Protocol):
+    """uvicorn waits for ever for the first request; a silent connection would count against the limit as long."""
+
+    _headers_due: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn itself
+        super().connection_made(transport)
+        self._wait_for_headers()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._wait_for_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _wait_for_headers(self) -> None:
+        if self.conn.their_state is not h11.IDLE:
+            self._stop_waiting()
+        elif self._headers_due is None:
+            self._headers_due = self.loop.call_later(REQUEST_SECONDS, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._headers_due is not None:
+            self._headers_due.cancel()
+            self._headers_due = None
+
+
+class _WholeBody:
+    """Reads a request's body, within bounds, before the application behind it is given a thread."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        try:
+            body = await asyncio.wait_for(_read_body(receive), REQUEST_SECONDS)
+        except TimeoutError:
+            return await _refuse(send, 408, b"the request did not arrive in time")
+        if body is None:
+            return await _refuse(send, 413, b"the request is too large")
+        messages = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+        async def replay() -> Message:
+            return next(messages, {"type": "http.disconnect"})
+
+        await self._app(scope, replay, send)
+        return None
+
+
+async def _read_body(receive: Receive) -> bytes | None:
+    body = bytearray()
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if len(body) > MAX_BODY_BYTES:
+            return None
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            return bytes(body)
+
+
+async def _refuse(send: Send, status: int, text: bytes) -> None:
+    headers = [(b"content-type", b"text/plain"), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": text})
 
 
 class Server:
@@ -64,12 +144,14 @@ def serve(
 ) -> Server:
     """Prepare a listener for a WSGI or ASGI application on `host:port`; call `.start()` on the result.
 
-    More than `connections` at once are answered 503; `threads` bounds the WSGI requests worked on at once.
+    More than `connections` at once are answered 503; `threads` bounds the WSGI requests worked on at once. A WSGI
+    request may have MAX_BODY_BYTES; an ASGI application bounds its bodies itself.
     Raises PortTaken when the address is in use, OSError when it cannot be bound at all.
     """
     listener = _bind(listen)
     config = uvicorn.Config(
-        WSGIMiddleware(app, workers=threads) if kind == "wsgi" else app,
+        _WholeBody(WSGIMiddleware(app, workers=threads)) if kind == "wsgi" else app,
+        http=_ImpatientProtocol,
         interface="asgi3",
         lifespan="off",
         log_config=None,

@@ -1,0 +1,81 @@
+"""Listeners: what a slow, silent or greedy client can and cannot do, and what a taken port says."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pytest
+
+from pvewatch import serve as serve_module
+from pvewatch.serve import PortTaken, Server, serve
+
+
+def echo(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    body = environ["wsgi.input"].read()
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [environ["REQUEST_METHOD"].encode(), b" ", body]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr(serve_module, "REQUEST_SECONDS", 0.5)
+    monkeypatch.setattr(serve_module, "MAX_BODY_BYTES", 1000)
+    running = serve(echo, "127.0.0.1:0", threads=1).start()
+    yield running
+    running.stop()
+
+
+def post(server: Server, body: bytes) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection(*server.address, timeout=10)
+    try:
+        connection.request("POST", "/", body)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def test_a_request_with_a_body_arrives_whole(server: Server) -> None:
+    assert post(server, b"x" * 900) == (200, b"POST " + b"x" * 900)
+
+
+def test_a_body_over_the_limit_is_refused(server: Server) -> None:
+    assert post(server, b"x" * 1001)[0] == 413
+
+
+def test_a_client_that_never_sends_its_body_does_not_hold_the_only_thread(server: Server) -> None:
+    with socket.create_connection(server.address, timeout=10) as slow:
+        slow.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
+        assert post(server, b"quick") == (200, b"POST quick")
+        assert slow.recv(100).startswith(b"HTTP/1.1 408")
+
+
+@pytest.mark.parametrize("beginning", [b"", b"GET / HTTP/1.1\r\nHos"])
+def test_a_connection_that_never_finishes_its_headers_is_closed(server: Server, beginning: bytes) -> None:
+    with socket.create_connection(server.address, timeout=10) as silent:
+        silent.sendall(beginning)
+        assert silent.recv(100) == b""
+
+
+def test_a_connection_is_kept_for_the_next_request(server: Server) -> None:
+    connection = http.client.HTTPConnection(*server.address, timeout=10)
+    for _ in range(3):
+        connection.request("GET", "/")
+        assert connection.getresponse().read() == b"GET "
+    connection.close()
+
+
+def test_a_taken_port_is_named(server: Server) -> None:
+    address = f"{server.address[0]}:{server.address[1]}"
+    with pytest.raises(PortTaken, match=address):
+        serve(echo, address)
+
+
+def test_after_stop_the_port_is_free(server: Server) -> None:
+    server.stop()
+    again = serve(echo, f"{server.address[0]}:{server.address[1]}").start()
+    assert post(again, b"") == (200, b"POST ")
+    again.stop()
