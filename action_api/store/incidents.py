@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, case, func, insert, select, true, update
 from sqlalchemy.exc import IntegrityError
 
 from action_api.store.audit import write_entry
@@ -57,7 +57,12 @@ class Incidents:
             "attempts": 0,
             "next_look_at": now,
         }
-        repeat = update(incidents).where(*mine).values(last_alert_at=now, alert_resolved_at=None).returning(incidents)
+        # A later start is the alert firing anew: only a heartbeat newer than that one is a recovery.
+        newest_start = case(
+            (_columns.alert_started_at < alert_started_at, alert_started_at), else_=_columns.alert_started_at
+        )
+        seen = {"last_alert_at": now, "alert_resolved_at": None, "alert_started_at": newest_start}
+        repeat = update(incidents).where(*mine).values(seen).returning(incidents)
         for _ in range(2):
             with self._database.write() as connection:
                 row = connection.execute(repeat).mappings().one_or_none()
@@ -129,12 +134,17 @@ class Incidents:
                 _trace(connection, Incident(**row), "incident.exhausted", now)
         return row is not None
 
-    def close(self, incident_id: int, state: IncidentState, reason: str, *, now: float) -> bool:
-        """End the incident as recovered, cleared or (still) exhausted; audited. False when it had ended."""
+    def close(self, incident: Incident, state: IncidentState, reason: str, *, now: float) -> bool:
+        """End the incident as recovered, cleared or (still) exhausted; audited.
+
+        False when it had ended, or when the alert fires anew since ``incident`` was read: that needs another look.
+        """
         values = {"state": state, "closed_at": now, "next_look_at": None, "last_reason": reason}
         with self._database.write() as connection:
-            mine = (_columns.id == incident_id, _columns.closed_at.is_(None))
-            change = update(incidents).where(*mine).values(values).returning(incidents)
+            mine = (_columns.id == incident.id, _columns.closed_at.is_(None))
+            same_alert = _columns.alert_started_at == incident.alert_started_at
+            still_gone = _columns.alert_resolved_at.is_not(None) if incident.alert_resolved_at is not None else true()
+            change = update(incidents).where(*mine, same_alert, still_gone).values(values).returning(incidents)
             row = connection.execute(change).mappings().one_or_none()
             if row is not None:
                 _trace(connection, Incident(**row), f"incident.{state}", now)

@@ -49,7 +49,7 @@ class Evidence:
 
     def close(self) -> None:
         """Take no more questions."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False)
 
     def inventory(self) -> Inventory:
         """What the exporter knows now. Raises InventoryUnavailable."""

@@ -126,7 +126,12 @@ class Executor:
             node = node or self._check_again(run)
             calls = execution(run.action).calls[run.kind]
         for call in calls:
-            self._perform(run, call, node or self._node_now(run))
+            try:
+                self._perform(run, call, node or self._node_now(run))
+            except _Ended as end:
+                if call is execution(run.action).calls[run.kind][0]:
+                    raise
+                raise _Ended(end.state, f"{end.outcome} It was stopped before this: see to it.", end.code) from end
             node = None  # it may have moved by the time of the next call
         raise _Ended("succeeded", f"Done: the guest is {self._wanted(run)}.")
 

@@ -167,7 +167,6 @@ class Worker:
         """Let threads see the stop, then give back what is held, so that the next worker need not wait for a lease."""
         self._run_threads.shutdown(wait=False, cancel_futures=True)
         self._look_threads.shutdown(wait=False, cancel_futures=True)
-        self._evidence.close()
         deadline = time.monotonic() + STOP_SECONDS
         while time.monotonic() < deadline and (self._active or self._looking):
             time.sleep(0.02)
@@ -176,6 +175,7 @@ class Worker:
             self._store.runs.release(self.name, now=self._clock())
         except StoreUnavailable as error:
             _log.error("claims could not be given back, the next worker waits for their lease: %s", error)
+        self._evidence.close()
         self._clusters.close()
         _log.info("worker %s has stopped", self.name)
         return ended

@@ -89,8 +89,10 @@ class Recovery:
 
     def _close(self, incident: Incident, reason: str, recovered: bool) -> bool:
         state = incident.state if incident.state == "exhausted" else "recovered" if recovered else "cleared"
-        self._store.incidents.close(incident.id, state, reason, now=self._clock())
-        _log.info("incident closed", extra={"incident": incident.id, "state": state})
+        if self._store.incidents.close(incident, state, reason, now=self._clock()):
+            _log.info("incident closed", extra={"incident": incident.id, "state": state})
+        else:  # the alert fires anew: what was seen is too old already
+            self._again(incident, self._clock() + self._timing.look)
         return True
 
     def _help(self, incident: Incident) -> None:

@@ -51,7 +51,7 @@ class Neighbours:
         cluster = self.simulator.cluster
         assert cluster is not None
         with cluster.lock:
-            rows = simulated_guests(cluster)
+            rows: list[dict[str, Any]] = [dict(row) for row in simulated_guests(cluster)]
         entries = []
         for row in rows:
             kind, _, vmid = row["id"].partition("/")

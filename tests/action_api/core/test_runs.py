@@ -60,7 +60,8 @@ def tasks(simulator: Simulator, vmid: int) -> Counter[str]:
 
 
 def status(simulator: Simulator, vmid: int) -> str:
-    return next(row["status"] for row in control(simulator, "GET", "/guests") if row["id"].endswith(f"/{vmid}"))
+    rows = control(simulator, "GET", "/guests")
+    return next(str(row["status"]) for row in rows if row["id"].endswith(f"/{vmid}"))
 
 
 def control(simulator: Simulator, method: str, path: str, body: Any = None) -> Any:

@@ -6,6 +6,7 @@ import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -15,7 +16,7 @@ from sqlalchemy import create_engine
 from action_api.store import GuestBusy, NameTaken, Store, StoreUnavailable, open_store
 from action_api.store.tables import metadata
 
-GUEST = {"cluster": "demo1", "kind": "qemu", "vmid": 101, "guest_name": "mail1"}
+GUEST: dict[str, Any] = {"cluster": "demo1", "kind": "qemu", "vmid": 101, "guest_name": "mail1"}
 TOKEN, SESSION = "b" * 64, "a" * 64
 
 
@@ -34,7 +35,7 @@ def requested(store: Store, vmid: int = 101, now: float = 10.0) -> int:
 def opened(store: Store, now: float = 10.0) -> int:
     incident, _ = store.incidents.open_or_find(
         **GUEST, alertname="GuestHeartbeatMissing", alert_started_at=now - 5, now=now
-    )  # type: ignore[arg-type]  # a dict of texts and one number
+    )
     return incident.id
 
 
@@ -126,21 +127,19 @@ def test_an_expired_session_is_none(store: Store) -> None:
     ],
     ids=lambda other: next(iter(other)),
 )
-def test_a_confirmation_is_good_for_nothing_else(store: Store, other: dict[str, object]) -> None:
+def test_a_confirmation_is_good_for_nothing_else(store: Store, other: dict[str, Any]) -> None:
     signed_in(store)
-    asked = {"cluster": "demo1", "kind": "qemu", "vmid": 101, "action": "reset"}
-    store.confirmations.issue(TOKEN, SESSION, **asked, state_shown="running", now=1.0)  # type: ignore[arg-type]  # as above
-    assert store.confirmations.redeem(TOKEN, **({"session_id_hash": SESSION, **asked, "now": 2.0} | other)) is None  # type: ignore[arg-type]  # as above
+    asked: dict[str, Any] = {"cluster": "demo1", "kind": "qemu", "vmid": 101, "action": "reset"}
+    store.confirmations.issue(TOKEN, SESSION, **asked, state_shown="running", now=1.0)
+    assert store.confirmations.redeem(TOKEN, **({"session_id_hash": SESSION, **asked, "now": 2.0} | other)) is None
 
 
 def test_a_confirmation_is_spent_once_even_by_many_at_once(store: Store) -> None:
     signed_in(store)
-    asked = {"cluster": "demo1", "kind": "qemu", "vmid": 101, "action": "reset"}
-    store.confirmations.issue(TOKEN, SESSION, **asked, state_shown="running", now=1.0)  # type: ignore[arg-type]  # as above
+    asked: dict[str, Any] = {"cluster": "demo1", "kind": "qemu", "vmid": 101, "action": "reset"}
+    store.confirmations.issue(TOKEN, SESSION, **asked, state_shown="running", now=1.0)
     with ThreadPoolExecutor(6) as threads:
-        answers = list(
-            threads.map(lambda _: store.confirmations.redeem(TOKEN, SESSION, **asked, now=2.0), range(6))  # type: ignore[arg-type]  # as above
-        )
+        answers = list(threads.map(lambda _: store.confirmations.redeem(TOKEN, SESSION, **asked, now=2.0), range(6)))
     assert [answer.state_shown for answer in answers if answer] == ["running"]
 
 
@@ -233,9 +232,9 @@ def test_a_guest_has_one_lasting_incident(store: Store) -> None:
     assert opened(store, now=20.0) == first
     lasting = store.incidents.lasting("demo1", 101)
     assert lasting is not None
-    assert (lasting.opened_at, lasting.last_alert_at, lasting.alert_started_at) == (10.0, 20.0, 5.0)
-    assert store.incidents.close(first, "recovered", "spoke", now=30.0)
-    assert not store.incidents.close(first, "cleared", "late", now=31.0)
+    assert (lasting.opened_at, lasting.last_alert_at, lasting.alert_started_at) == (10.0, 20.0, 15.0)
+    assert store.incidents.close(lasting, "recovered", "spoke", now=30.0)
+    assert not store.incidents.close(lasting, "cleared", "late", now=31.0)
     assert opened(store, now=40.0) != first
 
 
@@ -261,6 +260,15 @@ def test_a_webhook_during_a_look_is_not_forgotten(store: Store) -> None:
     store.incidents.resolve(cluster="demo1", vmid=101, alertname="GuestHeartbeatMissing", now=12.0)
     assert not store.incidents.look_again(claimed, at=300.0)
     assert store.incidents.claim_due(now=12.0, lease_seconds=30) is not None
+
+
+def test_an_alert_that_fires_anew_during_a_look_keeps_the_incident_open(store: Store) -> None:
+    incident_id = opened(store, now=10.0)
+    read = store.incidents.get(incident_id)
+    assert read is not None
+    opened(store, now=50.0)
+    assert not store.incidents.close(read, "recovered", "An old heartbeat was seen.", now=51.0)
+    assert store.incidents.lasting("demo1", 101) is not None
 
 
 def test_an_attempt_counts_on_its_incident_and_in_its_window(store: Store) -> None:

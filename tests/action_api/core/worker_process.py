@@ -41,5 +41,5 @@ def dying_after(client: PveClient, *args: Any, **kwargs: Any) -> str:
 if __name__ == "__main__":
     configure("info", "text")
     chosen = {"before-call": dying_before, "after-call": dying_after, "none": ask}[sys.argv[2]]
-    PveClient.guest_action = chosen  # type: ignore[method-assign]  # the one place at which the process is to die
+    PveClient.guest_action = chosen  # type: ignore[method-assign,assignment]  # the one place at which the process is to die
     run(load_settings(Path(sys.argv[1])), timing=QUICK)
