@@ -107,6 +107,8 @@ def write_samples(name: str, labels: Sequence[str], samples: Iterable[Sample], c
     """Sample lines; `cluster` becomes the first label unless it is None. A value of None gives no line."""
     lines: list[str] = []
     first = "" if cluster is None else f'cluster="{escape(cluster)}"'
+    if labels:
+        first = first.replace("%", "%%")
     template = ",".join([*([first] if first else []), *(f'{label}="%s"' for label in labels)])
     for values, value in samples:
         if value is None:

@@ -27,7 +27,6 @@ _log = logging.getLogger(__name__)
 NODE_THREADS = 16
 NODE_QUEUE = 512
 MAX_PAUSE_SECONDS = 300.0
-STOP_SECONDS = 2.0
 # What a mistake in a collector, or a full disk below its store, can raise: it is told as an error of that collector.
 _OWN_FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, OSError, sqlite3.Error)
 
@@ -85,8 +84,10 @@ class ClusterPoller:
         self._frozen_since: FrozenSince = {}
         self._due: dict[tuple[str, str], float] = {}
         self._failures: dict[tuple[str, str], int] = {}
+        self._outage: Failure | None = None
         self._busy: set[str] = set()
         self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
         self._pool = NodePool(f"nodes-{cluster.name}")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"poll-{cluster.name}", daemon=True)
@@ -101,20 +102,35 @@ class ClusterPoller:
         self._thread.start()
 
     def stop(self) -> None:
-        """End polling; a call that hangs is left behind."""
+        """Ask the threads to end; does not wait."""
         self._stop.set()
         self._client.close()
+
+    def join(self, seconds: float) -> None:
+        """Wait at most so long for the cluster's thread; a call that hangs is left behind."""
         if self._thread.ident is not None:
-            self._thread.join(STOP_SECONDS)
+            self._thread.join(max(0.0, seconds))
 
     def poll(self) -> None:
         """One round: what is due cluster-wide now, then what is due on each node, in the pool."""
-        outage: Failure | None = None
+        # The first collector is the one that finds an outage over; until it is due again, the outage goes on.
+        outage = None if self._is_due(self._wide[0], "") else self._outage
         for collector in self._wide:
             if self._stop.is_set():
                 return
-            outage = self._run_collector(collector, "", outage) if self._is_due(collector, "") else outage
-        self._ask_nodes(outage)
+            if outage is not None:
+                if collector is not self._wide[0]:
+                    self._keep(collector, "", outage)
+            elif self._is_due(collector, ""):
+                outage = self._run_collector(collector, "")
+        self._outage = outage
+        if outage is None:
+            self._ask_nodes()
+        else:
+            for name, node in list(self.snapshot.view().readings):
+                for collector in self._per_node:
+                    if collector.name == name:
+                        self._keep(collector, node, outage)
         self._changed(self.snapshot)
 
     def _run(self) -> None:
@@ -124,9 +140,14 @@ class ClusterPoller:
             self.poll()
             self._stop.wait(max(0.05, interval - (time.monotonic() - begun)))
 
-    def _ask_nodes(self, outage: Failure | None) -> None:
+    def settle(self, timeout: float) -> bool:
+        """Wait until no node is being asked; False when one still is after `timeout` seconds."""
+        with self._lock:
+            return self._idle.wait_for(lambda: not self._busy, timeout)
+
+    def _ask_nodes(self) -> None:
         view = self.snapshot.view()
-        if view.resources is None or outage is not None:
+        if view.resources is None:
             return
         self.snapshot.forget_nodes(frozenset(node.name for node in view.resources.nodes))
         for node in view.resources.nodes:
@@ -145,31 +166,41 @@ class ClusterPoller:
             if not self._pool.submit(job):
                 with self._lock:
                     self._busy.discard(node.name)
+                    self._idle.notify_all()
 
     def _ask_node(self, node: str, due: Sequence[Collector], outage: Failure | None) -> None:
         try:
             for collector in due:
-                outage = self._run_collector(collector, node, outage)
+                if outage is not None:
+                    self._keep(collector, node, outage)
+                else:
+                    outage = self._run_collector(collector, node)
+            if not self._stop.is_set():
+                self._changed(self.snapshot)
         finally:
             with self._lock:
                 self._busy.discard(node)
-        if not self._stop.is_set():
-            self._changed(self.snapshot)
+                self._idle.notify_all()
 
     def _is_due(self, collector: Collector, node: str) -> bool:
         # Half a poll of slack: rounds do not begin to the millisecond.
         slack = self._settings.poll_interval_seconds / 2
         return time.monotonic() + slack >= self._due.get((collector.name, node), 0.0)
 
-    def _run_collector(self, collector: Collector, node: str, outage: Failure | None) -> Failure | None:
-        """Run one collector and keep its outcome; returns the outage that the next one need not try again."""
+    def _keep(self, collector: Collector, node: str, outage: Failure) -> None:
+        """Record an outage somebody else has run into; the collector itself is tried again as soon as that is over."""
+        keep = collector.keep_seconds(self._settings)
+        now = self._clock()
+        self.snapshot.record_failure((collector.name, node), outage, at=now, duration=0.0, keep_seconds=keep)
+        with self._lock:
+            self._due.pop((collector.name, node), None)
+
+    def _run_collector(self, collector: Collector, node: str) -> Failure | None:
+        """Run one collector and keep its outcome; returns an outage that the next one need not run into again."""
         key = (collector.name, node)
         keep = collector.keep_seconds(self._settings)
         now, begun = self._clock(), time.monotonic()
-        if outage is not None:
-            self.snapshot.record_failure(key, outage, at=now, duration=0.0, keep_seconds=keep)
-            self._after(collector, node, outage)
-            return outage
+        outage: Failure | None = None
         before = self.snapshot.reading(key)
         failure: Failure | None = None
         partial: object | None = None
@@ -195,7 +226,7 @@ class ClusterPoller:
             self.snapshot.record_partial(key, partial, failure, at=at, duration=duration, keep_seconds=keep)
         else:
             self.snapshot.record_failure(key, failure, at=at, duration=duration, keep_seconds=keep)
-        self._after(collector, node, failure)
+        self._after(collector, node, failure, begun)
         return outage
 
     def _request(self, node: str, previous: object | None, now: float) -> Request:
@@ -212,7 +243,7 @@ class ClusterPoller:
             stopping=self._stop.is_set,
         )
 
-    def _after(self, collector: Collector, node: str, failure: Failure | None) -> None:
+    def _after(self, collector: Collector, node: str, failure: Failure | None, begun: float) -> None:
         """Log a change for the worse or better once, and say when to come back."""
         key = (collector.name, node)
         interval = collector.interval(self._settings)
@@ -220,11 +251,12 @@ class ClusterPoller:
         with self._lock:
             failed = self._failures.get(key, 0)
             self._failures[key] = failed + 1 if failure else 0
-            pause = interval
-            if failure and node:
-                # A node in trouble is asked less and less often; the cluster itself is what everybody waits for.
+            due = begun + interval
+            if failure and collector is not self._wide[0]:
+                # What is in trouble is asked less and less often. Not so the first collector: all wait for that one.
                 pause = min(interval * 2 ** min(failed, 10), max(interval, MAX_PAUSE_SECONDS))
-            self._due[key] = time.monotonic() + pause
+                due = time.monotonic() + pause
+            self._due[key] = due
         if failure and not failed:
             _log.warning("%s of %s: %s", collector.name, where, failure.message)
         elif failed and not failure:

@@ -22,6 +22,7 @@ from pvewatch.pve.client import PveClient
 from pvewatch.pve.grouping import Group
 from pvewatch.pve.models import Resources
 
+STOP_SECONDS = 1.0
 TABLES = (*((collector.name, collector.metrics) for collector in COLLECTORS), ("*", outcomes.METRICS))
 
 
@@ -83,6 +84,9 @@ class Exporter:
         """End polling and close the stores."""
         for poller in self.pollers:
             poller.stop()
+        deadline = time.monotonic() + STOP_SECONDS
+        for poller in self.pollers:
+            poller.join(deadline - time.monotonic())
         self.heartbeats.close()
         self._stops.close()
 
