@@ -107,7 +107,8 @@ def _choices(asked: _Asked, document: Document) -> Iterator[tuple[str, dict[str,
 
 
 def _alternation(values: list[str]) -> str:
-    return "(" + "|".join(re.escape(value) for value in values) + ")"
+    # As Grafana escapes for a PromQL string: two backslashes, one of which the string takes.
+    return "(" + "|".join(re.sub(r"[$^*{}\[\]'+?.()|]", r"\\\\\g<0>", value) for value in values) + ")"
 
 
 def resolved(expr: str, variables: dict[str, str], interval_seconds: int = 10) -> str:
@@ -126,7 +127,7 @@ def _prove_panel(
     findings: list[Finding] = []
     names: list[str] = []
     columns: dict[str, set[str]] = {}
-    complete = True
+    may_lack = set(dashboard.may_lack.get(panel["id"], ()))
     for target in panel["targets"]:
 
         def found(message: str, ref: str = target["refId"]) -> None:
@@ -143,7 +144,7 @@ def _prove_panel(
             continue
         may_be_empty = dashboard.expectations[(panel["id"], target["refId"])]
         if not series:
-            complete = False
+            may_lack.add(f"Value #{target['refId']}")
             if may_be_empty is None and choice == "$__all":
                 found("no data, and none of the reasons for which it may be empty is declared")
             continue
@@ -160,8 +161,7 @@ def _prove_panel(
             names += [_name(target["legendFormat"], entry["metric"]) for entry in series]
     for name in sorted({name for name in names if names.count(name) > 1}):
         findings.append(Finding(panel["title"], "*", choice, f"two series are called {name!r}"))
-    if complete and panel["type"] == "table":
-        may_lack = dashboard.may_lack.get(panel["id"], frozenset())
+    if columns and panel["type"] == "table":
         messages = _wrong_columns(panel, columns, may_lack)
         findings += [Finding(panel["title"], "*", choice, message) for message in messages]
     return findings
@@ -189,7 +189,7 @@ def _name(legend: str, labels: dict[str, str]) -> str:
     return re.sub(r"{{(\w+)}}", lambda match: labels.get(match[1], ""), legend)
 
 
-def _wrong_columns(panel: Document, columns: dict[str, set[str]], may_lack: frozenset[str]) -> Iterator[str]:
+def _wrong_columns(panel: Document, columns: dict[str, set[str]], may_lack: set[str]) -> Iterator[str]:
     """What does not fit between a table's columns (source → the values of a label) and their headings."""
     organize = next(t["options"] for t in panel["transformations"] if t["id"] == "organize")
     headings: dict[str, str] = organize["renameByName"]

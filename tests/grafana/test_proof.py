@@ -34,12 +34,19 @@ pvewatch_actions_total{action="reset",origin="automation",outcome="succeeded"} 3
 pvewatch_incidents{state="open"} 1
 """
 
+# What an exporter shows of a cluster that has never answered: enough for ExporterBlind to fire.
+BLIND_PAGE = """\
+# TYPE pve_collector_success gauge
+pve_collector_success{cluster="unseen",collector="resources",node=""} 0
+"""
+
 
 @pytest.fixture(scope="module")
 def prometheus_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Prometheus that has scraped two exporters (one per release of Proxmox VE) and the action API."""
+    """A Prometheus that has scraped an exporter per release of Proxmox VE, a blind one, and the action API."""
     pages = {f"/{version}/metrics": (GOLDEN / f"metrics-{version}.prom").read_bytes() for version in ("8.4", "9.2")}
     pages["/actions/metrics"] = ACTION_API_PAGE.encode()
+    pages["/blind/metrics"] = BLIND_PAGE.encode()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -57,7 +64,7 @@ def prometheus_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         address = f"127.0.0.1:{server.server_address[1]}"
         config = rendered(folder, address)
         with prometheus(config, folder / "history") as url:
-            # Two scrapes for the rates, and an alert: the figures of the golden pages are old, so ExporterBlind fires.
+            # Enough scrapes for the rates, and ExporterBlind of the cluster that is not seen.
             wait_until(lambda: value(url, 'min(count_over_time(up{job=~"pvewatch.*"}[1m]))') >= 3, "three scrapes")
             wait_until(lambda: value(url, 'count(ALERTS{alertstate="firing"})') >= 1, "an alert")
             yield url
@@ -79,9 +86,11 @@ def rendered(folder: Path, address: str) -> Path:
     path = folder / "out" / "prometheus" / "prometheus.yml"
     document = yaml.safe_load(path.read_text(encoding="utf-8"))
     first = next(job for job in document["scrape_configs"] if job["job_name"] == "pvewatch")
-    second = {**first, "job_name": "second", "metrics_path": "/9.2/metrics"}
-    second["relabel_configs"] = [{"target_label": "job", "replacement": "pvewatch"}]
-    document["scrape_configs"].append(second)
+    for name in ("9.2", "blind"):
+        job = {**first, "job_name": name, "metrics_path": f"/{name}/metrics"}
+        document["scrape_configs"].append(
+            {**job, "relabel_configs": [{"target_label": "job", "replacement": "pvewatch"}]}
+        )
     path.write_text(yaml.safe_dump(document), encoding="utf-8")
     return path
 
