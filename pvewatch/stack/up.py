@@ -94,9 +94,9 @@ def start(
 def announce(settings: Settings, running: Running, screen: Screen) -> None:
     """Print where everything answers and, once, how to sign in."""
     rows = [
-        ("action API", settings.public_url, "sign in, guests, actions, incidents, audit"),
-        ("Prometheus", settings.prometheus_url, "figures, rules, alerts"),
-        ("Alertmanager", settings.alertmanager_url, "who is told; silences (amtool; Debian's build has no pages)"),
+        ("action API", settings.public_url, "guests, actions, incidents"),
+        ("Prometheus", settings.prometheus_url, "figures, rules and alerts"),
+        ("Alertmanager", settings.alertmanager_url, "who is told, silences (by amtool)"),
         ("exporter", f"{settings.exporter_url}/metrics", "what Prometheus reads"),
         ("heartbeats", settings.heartbeat_url, "where agents report"),
     ]
