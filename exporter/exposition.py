@@ -43,7 +43,7 @@ class Page:
     """The families of all clusters as one page of text. Any thread may refresh or read."""
 
     def __init__(self, tables: Sequence[tuple[str, Sequence[Metric]]]) -> None:
-        """`tables` are (collector, its METRICS), in the order of the page. The collector `*` reads everything."""
+        """`tables` are (collector, its METRICS), in the order of the page; EVERYTHING is one too."""
         self._rows = [(source, metric) for source, table in tables for metric in table]
         self._heads: dict[str, bytes] = {}
         for _, metric in self._rows:
@@ -62,8 +62,7 @@ class Page:
         view = snapshot.view()
         fresh: dict[tuple[str, str, str], tuple[tuple[int, ...], bytes]] = {}
         for source, metric in self._rows:
-            reads = sorted(generations) if source == "*" else (source, *metric.reads)
-            state = tuple(generations.get(name, 0) for name in reads)
+            state = tuple(generations.get(name, 0) for name in (source, *metric.reads))
             key = (metric.name, snapshot.cluster, source)
             known = self._parts.get(key)
             if known is None or known[0] != state:

@@ -58,7 +58,7 @@ class NodePool:
 
 
 class ClusterPoller:
-    """Keeps one cluster's snapshot fresh. `changed` is called after each round and each node's answers."""
+    """Keeps one cluster's snapshot fresh. `changed` is called whenever there is something new."""
 
     def __init__(
         self,
@@ -84,6 +84,7 @@ class ClusterPoller:
         self._frozen_since: FrozenSince = {}
         self._due: dict[tuple[str, str], float] = {}
         self._failures: dict[tuple[str, str], int] = {}
+        self._tried = False
         self._outage: Failure | None = None
         self._busy: set[str] = set()
         self._lock = threading.Lock()
@@ -94,8 +95,8 @@ class ClusterPoller:
 
     @property
     def tried(self) -> bool:
-        """Whether the cluster has been asked once, with whatever outcome."""
-        return self.snapshot.reading((self._wide[0].name, "")) is not None
+        """Whether the cluster has been asked once, with whatever outcome, and the outcome is shown."""
+        return self._tried
 
     def start(self) -> None:
         """Begin to poll."""
@@ -123,6 +124,9 @@ class ClusterPoller:
                     self._keep(collector, "", outage)
             elif self._is_due(collector, ""):
                 outage = self._run_collector(collector, "")
+                # At once: the next collector may take its time.
+                self._changed(self.snapshot)
+                self._tried = True
         self._outage = outage
         if outage is None:
             self._ask_nodes()

@@ -14,7 +14,7 @@ from exporter.heartbeats.metrics import families as heartbeat_families
 from exporter.heartbeats.store import HeartbeatStore
 from exporter.own_metrics import OwnMetrics
 from exporter.poller import ClusterPoller
-from exporter.snapshot import Snapshot
+from exporter.snapshot import EVERYTHING, Snapshot
 from exporter.stops import StopStore
 from pvewatch.config import Cluster, ConfigError, Problem, Secret, Settings
 from pvewatch.inventory import GuestKind, Inventory
@@ -23,7 +23,7 @@ from pvewatch.pve.grouping import Group
 from pvewatch.pve.models import Resources
 
 STOP_SECONDS = 1.0
-TABLES = (*((collector.name, collector.metrics) for collector in COLLECTORS), ("*", outcomes.METRICS))
+TABLES = (*((collector.name, collector.metrics) for collector in COLLECTORS), (EVERYTHING, outcomes.METRICS))
 
 
 class Exporter:

@@ -17,6 +17,9 @@ from pvewatch.pve.models import ClusterStatus, GuestConfig, NodeDetail, Resource
 Key = tuple[str, str]
 """Collector and node; the node is empty for a collector that asks about the whole cluster."""
 
+EVERYTHING = "*"
+"""Stands for all collectors where changes are counted."""
+
 _Kind = TypeVar("_Kind")
 
 
@@ -138,7 +141,7 @@ class Snapshot:
         return reading.value if reading is not None and isinstance(reading.value, Resources) else None
 
     def generations(self) -> Mapping[str, int]:
-        """Per collector a number that grows with each change, for caches."""
+        """Per collector a number that grows when its answers change, and one for EVERYTHING; for caches."""
         with self._lock:
             return dict(self._generations)
 
@@ -163,11 +166,17 @@ class Snapshot:
 
     def _put(self, key: Key, reading: Reading) -> None:
         with self._lock:
+            before = self._readings.get(key)
             self._readings[key] = reading
-            self._advance(key[0])
+            # A failure, or the very same answer again, changes no figure: only what is told about the attempt.
+            if before is None or before.value is not reading.value:
+                self._advance(key[0])
+            else:
+                self._advance(EVERYTHING)
 
     def _advance(self, collector: str) -> None:
-        self._generations[collector] = self._generations.get(collector, 0) + 1
+        for name in {collector, EVERYTHING}:
+            self._generations[name] = self._generations.get(name, 0) + 1
 
 
 def _values(readings: Mapping[Key, Reading], collector: str, kind: type[_Kind]) -> list[_Kind]:

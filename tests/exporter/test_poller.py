@@ -162,3 +162,20 @@ def test_rows_that_stand_twice_are_shown_once(pve: RecordedCluster, bench: Bench
     pve.change("/cluster/resources", lambda rows: [*rows, *rows])
     bench.poll()
     assert bench.value("pve_up", id="qemu/100") == 1
+
+
+def test_what_is_known_is_shown_while_the_next_call_still_hangs(pve: RecordedCluster, bench: Bench) -> None:
+    release = threading.Event()
+
+    def hang() -> Answer:
+        release.wait(30)
+        return recorded("c3-cluster-status")
+
+    pve.answers["/cluster/status"] = hang
+    bench.exporter.start()
+    try:
+        assert wait_until(lambda: bench.value("pve_guest_status", id="qemu/100", status="running") == 1)
+        assert bench.lines("pve_node_info") == []
+    finally:
+        release.set()
+        bench.exporter.stop()
