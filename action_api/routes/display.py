@@ -113,17 +113,10 @@ def meter(used: float | None, limit: float | None, label: str) -> Markup:
     if used is None or not limit:
         return Markup("")
     ratio = min(1.0, max(0.0, used / limit))
-    drawn = (
+    return Markup(
         '<svg class="bar{}" viewBox="0 0 100 4" preserveAspectRatio="none" role="img" aria-label="{} {}">'
         '<rect class="rail" width="100" height="4"/><rect width="{:.1f}" height="4"/></svg>'
-    )
-    return Markup(drawn).format(" full" if ratio >= 0.9 else "", label, percent(ratio), ratio * 100)
-
-
-def grafana_guest_url(cluster: str, guest_id: str) -> str:
-    """The guest's dashboard."""
-    query = urlencode({"var-cluster": cluster, "var-id": guest_id})
-    return f"{services().settings.grafana_url}/d/pve-guest?{query}"
+    ).format(" full" if ratio >= 0.9 else "", label, percent(ratio), ratio * 100)
 
 
 def grafana_overview_url(cluster: str | None = None) -> str:
@@ -145,7 +138,6 @@ def register(app: Flask) -> None:
         run_badge=run_badge,
         incident_badge=incident_badge,
         meter=meter,
-        grafana_guest_url=grafana_guest_url,
         grafana_overview_url=grafana_overview_url,
         pve_guest_url=pve_guest_url,
         tone_shapes=TONE_SHAPES,
