@@ -10,10 +10,10 @@ import logging
 import os
 import signal
 
-from action_api.store import open_store
+from action_api.store import StoreUnavailable, open_store
 from action_api.worker.loop import Worker
 from action_api.worker.timing import Timing
-from pvewatch.config import Settings, internal_secret
+from pvewatch.config import ConfigError, Problem, Settings, internal_secret
 
 __all__ = ["Timing", "Worker", "run"]
 
@@ -21,12 +21,16 @@ __all__ = ["Timing", "Worker", "run"]
 def run(settings: Settings, queue: str = "actions", *, timing: Timing | None = None) -> None:
     """Work until SIGTERM or SIGINT, then stop within 5 s. ``queue``: only "actions" exists.
 
-    Raises ConfigError when a secret is missing, StoreUnavailable when the database cannot be opened.
+    Raises ConfigError when a secret cannot be read or the database not be opened.
     """
     if queue != "actions":
         raise ValueError(f"there is no queue {queue!r}; use actions")
-    store = open_store(settings.database_url)
     secret = internal_secret(settings, "inventory", create=True)
+    try:
+        store = open_store(settings.database_url)
+    except StoreUnavailable as error:
+        remedy = "start the database, or mend action_api.database_url"
+        raise ConfigError([Problem("action_api.database_url", str(error), remedy)]) from error
     worker = Worker(settings, store, secret, timing=timing)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop())

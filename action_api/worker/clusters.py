@@ -5,6 +5,7 @@ from __future__ import annotations
 from pvewatch.config import Settings
 from pvewatch.pve.client import PveClient
 from pvewatch.pve.errors import PveError
+from pvewatch.pve.grouping import Group, group_as_remembered
 from pvewatch.pve.models import Guest
 
 _LOOK_CONNECT_SECONDS = 3.0
@@ -26,15 +27,32 @@ class Clusters:
     """
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._groups: tuple[Group, ...] = ()
         self._looking: dict[str, PveClient] = {}
         self._acting: dict[str, PveClient] = {}
-        for cluster in settings.clusters:
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Follow the exporter, which finds out while running which hosts of the environment form are one cluster.
+
+        Raises ConfigError, if a token's secret cannot be read; then everything stays as it was.
+        """
+        groups = group_as_remembered(self._settings)
+        if groups == self._groups:
+            return
+        looking: dict[str, PveClient] = {}
+        acting: dict[str, PveClient] = {}
+        for cluster in (group.cluster for group in groups):
             if cluster.power is None:
                 continue
-            self._looking[cluster.name] = PveClient(
+            looking[cluster.name] = PveClient(
                 cluster, cluster.power, connect_timeout=_LOOK_CONNECT_SECONDS, read_timeout=_LOOK_READ_SECONDS
             )
-            self._acting[cluster.name] = PveClient(cluster, cluster.power)
+            acting[cluster.name] = PveClient(cluster, cluster.power)
+        # Threads that hold an old client finish their call with it; only kept connections are closed.
+        self.close()
+        self._groups, self._looking, self._acting = groups, looking, acting
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from action_api.worker.evidence import Evidence
 from action_api.worker.execution import Executor
 from action_api.worker.recovery import Recovery
 from action_api.worker.timing import Timing
-from pvewatch.config import Secret, Settings
+from pvewatch.config import ConfigError, Secret, Settings
 
 _log = logging.getLogger(__name__)
 
@@ -80,11 +80,14 @@ class Worker:
         )
         keeper = threading.Thread(target=self._keep_claims, name="keeper", daemon=True)
         keeper.start()
-        next_housekeeping = 0.0
+        next_housekeeping = next_refresh = 0.0
         while not self._stopping.is_set():
             busy = False
             try:
                 busy = self._claim_run() or self._claim_look()
+                if self._clock() >= next_refresh:
+                    self._refresh()
+                    next_refresh = self._clock() + self._timing.refresh
                 if self._clock() >= next_housekeeping:
                     self._housekeeping()
                     next_housekeeping = self._clock() + self._timing.housekeeping
@@ -100,9 +103,15 @@ class Worker:
             if len(self._active) >= MAX_RUNS_AT_ONCE:
                 return False
         run = self._store.runs.claim_next(self.name, now=self._clock(), lease_seconds=self._timing.lease)
-        if run is not None:
+        if run is None:
+            return False
+        with self._lock:
+            already = run.id in self._active
+        if already:  # its lease ran out while this very worker holds it: the claim has renewed it, no more
+            _log.warning("run %d was not renewed in time; this machine is overloaded or its clock has jumped", run.id)
+        else:
             self._start(run, None)
-        return run is not None
+        return True
 
     def _claim_look(self) -> bool:
         with self._lock:
@@ -155,6 +164,12 @@ class Worker:
                 self._store.runs.renew(self.name, held, now=self._clock(), lease_seconds=self._timing.lease)
             except StoreUnavailable as error:
                 _log.error("claims could not be renewed: %s", error)
+
+    def _refresh(self) -> None:
+        try:
+            self._clusters.refresh()
+        except ConfigError as error:
+            _log.error("the clusters stay as they were: %s", error)
 
     def _housekeeping(self) -> None:
         now = self._clock()

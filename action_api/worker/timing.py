@@ -32,5 +32,7 @@ class Timing:
     alert_gone: float = 3600.0
     # How long recovery is looked for after the alert has gone, while the heartbeats cannot be read.
     resolved_patience: float = 600.0
+    # Between two looks at which hosts are one cluster.
+    refresh: float = 15.0
     # Between two removals of old rows.
     housekeeping: float = 3600.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import signal
 import subprocess
 import sys
@@ -17,11 +19,12 @@ import yaml
 
 from action_api.store import ActionRun, Store, open_store
 from action_api.worker import Worker
-from pvewatch.config import Settings
+from action_api.worker import run as run_worker
+from pvewatch.config import ConfigError, Settings
 from pvewatch.pve.client import PveClient
 from pvewatch.pve.errors import BadAnswer, PveError, Unreachable
 from pvewatch.simulator.server import Simulator
-from tests.action_api.core.conftest import WorkerFactory, eventually, make_settings
+from tests.action_api.core.conftest import QUICK, WorkerFactory, eventually, make_settings
 from tests.action_api.core.neighbours import Neighbours
 
 ROOT = Path(__file__).parents[3]
@@ -332,3 +335,40 @@ def test_a_stopped_workers_run_is_finished_by_the_next(
     run = end_of(sqlite_store, run_id)
     assert run.state == "succeeded", run.outcome
     assert tasks(simulator, 103) == {"vzstop": 1, "vzstart": 1}
+
+
+def test_a_database_that_does_not_answer_is_a_mistake_with_a_remedy(settings: Settings) -> None:
+    unreachable = settings.model_copy(
+        update={
+            "action_api": settings.action_api.model_copy(
+                update={"database_url": "postgresql://pvewatch:hunter2@127.0.0.1:1/pvewatch"}
+            )
+        }
+    )
+    with pytest.raises(ConfigError) as caught:
+        run_worker(unreachable)
+    assert [problem.place for problem in caught.value.problems] == ["action_api.database_url"]
+    assert "hunter2" not in str(caught.value)
+
+
+def test_hosts_that_turn_out_to_be_one_cluster_share_its_power_token(
+    settings: Settings, sqlite_store: Store, simulator: Simulator, start_worker: WorkerFactory
+) -> None:
+    """The first host has no power token, the second has one; the exporter joins them while the worker runs."""
+    (given,) = settings.clusters
+    first = given.model_copy(update={"power": None, "from_environment": True})
+    second = given.model_copy(update={"name": "demo2", "from_environment": True})
+    start_worker(settings.model_copy(update={"clusters": (first, second)}), dataclasses.replace(QUICK, refresh=0.05))
+    alone = end_of(sqlite_store, ask(sqlite_store, 101, "reset"))
+    assert (alone.state, alone.reason_code) == ("refused", "facts_unknown")
+    assert "no power token" in str(alone.reason)
+    settings.data_dir.mkdir(exist_ok=True)
+    draft = settings.data_dir / "clusters.new"
+    draft.write_text(json.dumps({"form": 1, "groups": {"demo1": ["demo1", "demo2"]}}))
+    draft.replace(settings.data_dir / "clusters.json")
+
+    def joined() -> bool:
+        return end_of(sqlite_store, ask(sqlite_store, 101, "reset")).state == "succeeded"
+
+    eventually(joined, "a reset with the token of the second host")
+    assert tasks(simulator, 101) == {"qmreset": 1}
