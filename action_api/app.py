@@ -30,7 +30,8 @@ from pvewatch.serve import serve
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-MAX_REQUEST_BYTES = 1_048_576
+# Above what the webhook takes, which says in its own words what was too large.
+MAX_REQUEST_BYTES = 2_097_152
 MAX_FORM_BYTES = 65_536
 TIDY_SECONDS = 3600.0
 

@@ -21,7 +21,8 @@ class Key:
 
 def name_key(name: str) -> Key:
     """A name as it was typed; names of nobody count alike, so that waiting does not tell who exists."""
-    return Key(f"name:{name.casefold()[:64]}", 5)
+    # PostgreSQL takes no NUL in a text, and what is not printable is in nobody's name.
+    return Key(f"name:{''.join(filter(str.isprintable, name.casefold()))[:64]}", 5)
 
 
 def address_key(address: str | None) -> Key:

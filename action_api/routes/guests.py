@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
+from werkzeug.exceptions import NotFound
 
 from action_api.auth.sessions import Visitor, hash_of, needs_role, refuse_role, signed_in
 from action_api.catalogue import Action, Offer, Refusal, find, may, obstacle, offered
@@ -41,6 +42,13 @@ class Seen:
     def state_shown(self) -> str:
         """What a confirmation is bound to."""
         return state_shown(self.guest, self.last_run.id if self.last_run else None)
+
+
+@blueprint.url_value_preprocessor
+def _printable(_endpoint: str | None, values: dict[str, Any] | None) -> None:
+    # PostgreSQL takes no NUL in a text; nothing unprintable is the name of a cluster or an action.
+    if not all(str(value).isprintable() for value in (values or {}).values()):
+        raise NotFound
 
 
 @blueprint.get(_GUEST)

@@ -17,7 +17,7 @@ PAGE_ENTRIES = 100
 @needs_role("admin")
 def audit() -> str:
     """Who did, asked for or was refused what."""
-    actor, event = request.args.get("actor", "").strip()[:64], request.args.get("event", "").strip()[:64]
+    actor, event = _asked_for("actor"), _asked_for("event")
     rows = services().store.audit.recent(
         PAGE_ENTRIES + 1, before_id=before_id(), actor=actor or None, event=event or None
     )
@@ -35,3 +35,9 @@ def audit() -> str:
 def people() -> str:
     """Everybody who may sign in."""
     return render_template("people.html", people=services().store.users.list())
+
+
+def _asked_for(field: str) -> str:
+    # PostgreSQL takes no NUL in a text, and no name or event has anything unprintable.
+    value = request.args.get(field, "").strip()[:64]
+    return value if value.isprintable() else ""

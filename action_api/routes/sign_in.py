@@ -8,7 +8,7 @@ from flask import Blueprint, Response, make_response, redirect, render_template,
 from markupsafe import Markup
 
 from action_api.auth.forms import local_path
-from action_api.auth.passwords import verify_password
+from action_api.auth.passwords import name_problem, verify_password
 from action_api.auth.second_factor import new_secret, provisioning_uri, qr_svg, spend_code
 from action_api.auth.sessions import Visitor, begin_session, end_session, half_signed_in, needs_role, signed_in, visitor
 from action_api.auth.throttle import Key, address_key, code_key, name_key, wait_seconds
@@ -39,7 +39,7 @@ def sign_in() -> str | Response:
     if wait > 0:
         services().store.counters.add("logins", outcome="throttled")
         return _throttled(_sign_in_page(name, _wait_words(wait)), wait)
-    user = services().store.users.by_name(name) if len(name) <= 64 else None
+    user = services().store.users.by_name(name) if name_problem(name) is None else None
     right = verify_password(user.password_hash if user else None, password)
     if user is None or not right or user.disabled_at is not None:
         reason = "unknown_name" if user is None else ("disabled" if right else "wrong_password")

@@ -24,7 +24,8 @@ def test_a_page_leads_to_the_sign_in_and_back(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "password"), [("Charlie", "wrong"), ("Nobody", PASSWORD), ("", ""), ("Charlie", PASSWORD + "x" * 600)]
+    ("name", "password"),
+    [("Charlie", "wrong"), ("Nobody", PASSWORD), ("", ""), ("Char\0lie", PASSWORD), ("Charlie", PASSWORD + "x" * 600)],
 )
 def test_a_wrong_name_and_a_wrong_password_get_the_same_answer(site: Site, name: str, password: str) -> None:
     answer = site.browser().sign_in(name, password)
