@@ -55,7 +55,7 @@ def lost(before: Any, after: Any, where: str = "") -> list[str]:
     return [] if before == after else [where]
 
 
-# Grafana knows these keys of a Prometheus annotation and the JSON of an unset threshold; the SDK does not keep them.
+# Keys of a Prometheus annotation (expr, step, tagKeys, titleFormat) are Grafana's, but not in all versions of its types.
 KNOWN_LOSSES = (".annotations.list",)
 
 

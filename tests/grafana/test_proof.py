@@ -105,6 +105,12 @@ def test_every_panel_shows_what_it_promises(prometheus_url: str, built: Built) -
     assert [str(finding) for finding in prove(prometheus_url, built)] == []
 
 
+def test_every_rule_can_be_evaluated_where_two_exporters_watch_one_cluster(prometheus_url: str) -> None:
+    groups = requests.get(f"{prometheus_url}/api/v1/rules", timeout=10).json()["data"]["groups"]
+    health = {rule["name"]: (rule["health"], rule.get("lastError", "")) for group in groups for rule in group["rules"]}
+    assert set(health.values()) == {("ok", "")}, health
+
+
 def with_query(old: str, new: str) -> Callable[[Document], None]:
     def change(document: Document) -> None:
         target = next(t for p in panels(document) for t in p["targets"] if old in t["expr"])
