@@ -55,7 +55,7 @@ def lost(before: Any, after: Any, where: str = "") -> list[str]:
     return [] if before == after else [where]
 
 
-# Keys of a Prometheus annotation (expr, step, tagKeys, titleFormat) are Grafana's, but not in all versions of its types.
+# Keys of a Prometheus annotation (expr, step, tagKeys, titleFormat) are Grafana's, but not of every SDK release.
 KNOWN_LOSSES = (".annotations.list",)
 
 
