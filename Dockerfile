@@ -7,6 +7,7 @@ RUN python -m venv /opt/build && python -m venv --without-pip /opt/pvewatch
 COPY pyproject.toml README.md LICENSE ./
 COPY agents agents
 COPY alertmanager alertmanager
+COPY docs/runbooks docs/runbooks
 COPY grafana grafana
 COPY prometheus prometheus
 COPY pvewatch pvewatch
@@ -30,7 +31,7 @@ RUN groupadd --gid 10001 pvewatch \
  # A named volume takes the owner of the folder it is first mounted on: those of compose.yaml, in `config` and the demo.
  && install --directory --owner=10001 --group=10001 --mode=0700 \
     /var/lib/pvewatch /var/lib/pvewatch/secrets \
-    /config/prometheus /config/alertmanager /config/webhook /config/grafana/provisioning /config/grafana/dashboards \
+    /config/prometheus /config/alertmanager /config/grafana/provisioning /config/grafana/dashboards \
     /volumes/prometheus /volumes/alertmanager /volumes/grafana \
     /demo/simulator /demo/monitor /demo/power /demo/trust
 COPY --from=build /opt/pvewatch /opt/pvewatch

@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+VERSION = PYPROJECT["project"]["version"]
 HADOLINT = Path(sys.executable).with_name("hadolint")
 
 every_service = pytest.mark.parametrize("name", sorted(SERVICES))
@@ -89,7 +90,8 @@ def test_each_token_is_mounted_by_the_one_process_that_uses_it() -> None:
 
 def test_the_engines_see_none_of_pvewatchs_own_secrets_but_the_webhooks() -> None:
     assert who_mounts("internal-secrets") == {"config", "exporter", "action-api", "worker", "demo-guests"}
-    assert who_mounts("webhook-secret") == {"config", "alertmanager"}
+    # The configuration of Alertmanager has a copy of the one that it needs.
+    assert who_mounts("alertmanager-config") == {"config", "alertmanager"}
 
 
 def test_no_file_of_a_foreign_image_gets_into_a_volume() -> None:
@@ -148,6 +150,12 @@ def test_the_image_is_built_of_named_folders_only() -> None:
         copied |= set(sources_and_target.split()[:-1])
     assert copied == allowed
     assert not allowed & {"data", "secrets", ".env", "tests", ".git"}
+    wheel = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+    parts = {Path(part) for part in [*wheel["packages"], *wheel["force-include"]]}
+    missing = {part for part in parts if not any(part.is_relative_to(folder) for folder in copied)}
+    assert not missing, (
+        f"the wheel is made of these too: {missing}; COPY them in Dockerfile, allow them in .dockerignore"
+    )
 
 
 def test_every_stage_that_runs_has_a_numeric_user_that_is_not_root() -> None:
