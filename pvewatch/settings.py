@@ -175,8 +175,8 @@ class ExporterSettings(Section):
     """Certificate (chain) of the heartbeat listener, PEM."""
     heartbeat_tls_key: Path | None = None
     """Its private key, PEM."""
-    poll_interval_seconds: Seconds = 10
-    """How often status and resources are asked, one call each per cluster."""
+    poll_interval_seconds: float = Field(default=10, gt=0, le=30)
+    """How often status and resources are asked, one call each per cluster; 30 at most: older says nothing about now."""
     node_interval_seconds: Seconds = 60
     """How often each node is asked for its own figures."""
     config_interval_seconds: Seconds = 600
