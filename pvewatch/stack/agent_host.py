@@ -16,7 +16,7 @@ from pathlib import Path
 from pvewatch.bundle import bundle_path
 from pvewatch.stack.observe import Control, Unanswered
 from pvewatch.stack.parts import pvewatch
-from pvewatch.stack.processes import Part, Processes, StackError
+from pvewatch.stack.processes import Part, Processes, StackError, Stopped
 
 LOOK_SECONDS = 0.5
 TOKEN_TIMEOUT_SECONDS = 60
@@ -65,6 +65,7 @@ class AgentHost:
         self._thread = threading.Thread(target=self._follow, name="agent-host", daemon=True)
         folder.mkdir(parents=True, exist_ok=True)
         for guest in guests:
+            processes.pause(0)
             self._install(guest, config, url, interval_seconds, environment)
 
     def start(self) -> None:
@@ -86,6 +87,7 @@ class AgentHost:
             capture_output=True,
             text=True,
             env=dict(environment),
+            start_new_session=True,
             timeout=TOKEN_TIMEOUT_SECONDS,
             check=False,
         )
@@ -105,6 +107,8 @@ class AgentHost:
             except Unanswered:
                 # A simulator that is gone is noticed, with its log, by whoever watches the processes.
                 continue
+            except Stopped:
+                return
             except StackError as error:
                 self.problem = str(error)
                 return

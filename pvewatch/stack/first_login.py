@@ -49,6 +49,8 @@ def _user(config: Path | None, environment: Mapping[str, str], *arguments: str, 
             capture_output=True,
             text=True,
             env=dict(environment),
+            # Ctrl-C is for us: half a command would leave half an account.
+            start_new_session=True,
             timeout=TIMEOUT_SECONDS,
             check=False,
         )

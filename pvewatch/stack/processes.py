@@ -80,6 +80,7 @@ class Processes:
 
         Raises StackError when it ends or is not ready in time, Stopped when the user asked to stop.
         """
+        self.pause(0)
         began = time.monotonic()
         child = self._spawn(part)
         while part.ready is not None and not part.ready():

@@ -62,12 +62,14 @@ def test_nothing_is_left_however_it_is_ended(tmp_path: Path, number: signal.Sign
         nothing_is_left(command, ports)
 
 
-def test_it_can_be_stopped_while_it_starts(tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", ["simulating the cluster demo1", "starting worker", "starting prometheus"])
+def test_it_can_be_stopped_while_it_starts(tmp_path: Path, step: str) -> None:
     ports = free_ports()
     with demo(ports, "--clusters=1", "--data", tmp_path / "data") as command:
-        command.says("simulating the cluster demo1")
+        command.says(step)
 
-        command.send(signal.SIGINT)
+        # As a terminal does: everybody in the foreground is asked.
+        os.killpg(command.process.pid, signal.SIGINT)
 
         assert command.ends() == 0
         nothing_is_left(command, ports)
