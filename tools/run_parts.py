@@ -32,7 +32,7 @@ PART_TIMEOUT_SECONDS = 780
 NO_TESTS_COLLECTED = 5  # pytest's exit status
 
 # Tests that carry one of these marks are parts of their own, run one after the other: they want both cores.
-MARKS = ("e2e", "browser", "docker")
+MARKS = ("e2e", "browser", "docker", "root")
 SELECTED_ELSEWHERE = " and ".join(f"not {mark}" for mark in MARKS)
 
 
@@ -113,6 +113,7 @@ def all_parts() -> list[Part]:
         Part("tests", (*pytest, "-m", SELECTED_ELSEWHERE, *_top_level_tests()), tests=True),
         Part("e2e", (*pytest, "-m", "e2e and not browser and not docker", "tests"), tests=True, alone=True),
         Part("browser", (*pytest, "-m", "browser", "tests"), tests=True, alone=True, unmet=_no_browser),
+        Part("minimal-debian", (*pytest, "-m", "root", "tests"), tests=True, alone=True, unmet=_no_root),
         Part("docker", (*pytest, "-m", "docker", "tests"), tests=True, alone=True, unmet=_no_docker),
     ]
 
@@ -202,6 +203,12 @@ def _no_browser() -> str | None:
     if any(shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")):
         return None
     return "no Chromium on PATH: apt-get install chromium (needs root)"
+
+
+def _no_root() -> str | None:
+    if os.geteuid() != 0:
+        return "making another Debian to run in needs root: sudo .ci/run"
+    return None if shutil.which("mmdebstrap") else "mmdebstrap missing: apt-get install mmdebstrap"
 
 
 def _no_docker() -> str | None:
