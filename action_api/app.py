@@ -19,11 +19,24 @@ from urllib.parse import urlsplit
 from flask import Flask, Response, request, url_for
 
 from action_api.auth import sessions
-from action_api.routes import api, display, errors, guests, health, incidents, metrics, overview, people, runs, sign_in
+from action_api.routes import (
+    api,
+    display,
+    errors,
+    guests,
+    health,
+    incidents,
+    metrics,
+    overview,
+    people,
+    runbooks,
+    runs,
+    sign_in,
+)
 from action_api.routes.services import EXTENSION, Clock, InventorySource, RecentInventory, Services
 from action_api.routes.webhooks import create_blueprint as create_webhooks
-from action_api.store import Store, open_store
-from pvewatch.config import Secret, Settings, internal_secret
+from action_api.store import Store, StoreUnavailable, open_store
+from pvewatch.config import ConfigError, Problem, Secret, Settings, internal_secret
 from pvewatch.inventory import InventoryClient
 from pvewatch.serve import serve
 
@@ -53,6 +66,7 @@ BLUEPRINTS = (
     guests.blueprint,
     runs.blueprint,
     incidents.blueprint,
+    runbooks.blueprint,
     people.blueprint,
     sign_in.blueprint,
     api.blueprint,
@@ -100,12 +114,16 @@ def create_app(
 
 
 def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT. Raises ConfigError, StoreUnavailable, PortTaken."""
+    """Serve until SIGTERM or SIGINT. Raises ConfigError, also for a database that cannot be opened, and PortTaken."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     inventory = InventoryClient(settings.exporter_url, internal_secret(settings, "inventory", create=True))
-    store = open_store(settings.database_url)
+    try:
+        store = open_store(settings.database_url)
+    except StoreUnavailable as error:
+        remedy = "start the database, or mend action_api.database_url"
+        raise ConfigError([Problem("action_api.database_url", str(error), remedy)]) from error
     try:
         server = serve(create_app(settings, store, inventory), settings.action_api.listen).start()
         _log.info("action API listens", extra={"address": server.address, "public_url": settings.public_url})

@@ -123,7 +123,7 @@ class InventoryUnavailable(Exception):
 
 
 class InventoryClient:
-    """Reads the exporter's inventory. One connection is kept; not for use by several threads at once."""
+    """Reads the exporter's inventory; each read is a request of its own, so threads may share a client."""
 
     def __init__(self, url: str, token: Secret, timeout: float = 5) -> None:
         self._url = url.rstrip("/") + INVENTORY_PATH

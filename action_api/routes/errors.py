@@ -9,8 +9,10 @@ import logging
 import secrets
 from typing import Any
 
-from flask import Flask, Response, jsonify, make_response, render_template, request
+from flask import Flask, Response, g, jsonify, make_response, render_template, request
 from werkzeug.exceptions import HTTPException
+
+from action_api.store import StoreUnavailable
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +75,7 @@ def register(app: Flask) -> None:
     """Translate every failure of `app`."""
     app.register_error_handler(Refused, error_response)
     app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(StoreUnavailable, _no_database)
     app.register_error_handler(Exception, _unexpected)
 
 
@@ -83,6 +86,14 @@ def _http_error(error: HTTPException) -> Response:
     code, message = _WORDS.get(status, ("error", error.description or error.name))
     allowed = {"Allow": ", ".join(sorted(getattr(error, "valid_methods", None) or ()))} if status == 405 else {}
     return error_response(Refused(status, code, message, headers=allowed))
+
+
+def _no_database(error: StoreUnavailable) -> Response:
+    _log.error("%s", error, extra={"method": request.method, "path": request.path})
+    g.database_gone = True  # the page must not ask who is looking at it
+    message = "The action API's database does not answer."
+    remedy = "Nothing was changed. Try again in a moment; the log of the action API says more."
+    return error_response(Refused(503, "database_unavailable", message, remedy=remedy))
 
 
 def _unexpected(error: Exception) -> Response:

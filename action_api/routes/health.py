@@ -19,7 +19,7 @@ def healthy() -> Response:
 
 @blueprint.get("/ready")
 def ready() -> Response:
-    """Database and inventory can be read; 503 says which cannot (a broken database fails the request as a whole)."""
+    """Database and inventory can be read; 503 says which cannot."""
     services().store.runs.count_by_state()
     try:
         services().inventory.fetch()

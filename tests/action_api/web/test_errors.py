@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 
 import pytest
 from werkzeug.test import TestResponse
@@ -117,3 +118,13 @@ def test_an_unknown_guest_says_what_is_known(site: Site) -> None:
     assert "Look for it in the overview" in browser.get("/guests/alpha/qemu/555").text
     page = browser.get("/guests/gamma/qemu/100").text
     assert "known: alpha, beta" in page
+
+
+def test_a_database_that_has_gone_is_named_and_nothing_of_it_is_shown(site: Site) -> None:
+    browser = site.signed_in("Charlie")
+    with sqlite3.connect(site.settings.data_dir / "action_api.db") as database:
+        database.execute("DROP TABLE sessions")
+    assert_error(browser.get("/api/v1/me"), 503, "database_unavailable")
+    page = browser.get("/")
+    assert page.status_code == 503
+    assert "sessions" not in page.text

@@ -23,6 +23,8 @@ PAGES = [
     ("/runs/1", (200, 200, 200, 303)),
     ("/incidents", (200, 200, 200, 303)),
     ("/incidents/1", (200, 200, 200, 303)),
+    ("/runbooks", (200, 200, 200, 200)),
+    ("/runbooks/GuestHeartbeatMissing", (200, 200, 200, 200)),
     ("/audit", (200, 403, 403, 303)),
     ("/people", (200, 403, 403, 303)),
     ("/account/second-factor", (200, 200, 200, 303)),
