@@ -288,11 +288,24 @@ def was_never_sent(error: PveError) -> bool:
 
 
 def _never_connected(cause: BaseException | None) -> bool:
-    """A refused or timed-out *connect*, or a failed TLS handshake, as opposed to a lost answer."""
-    if isinstance(cause, requests.exceptions.ConnectTimeout | requests.exceptions.SSLError):
+    """A refused or timed-out *connect*, or a certificate that is not trusted, as opposed to a lost answer."""
+    if isinstance(cause, requests.exceptions.ConnectTimeout):
         return True
+    if isinstance(cause, requests.exceptions.SSLError):
+        # Only this failure of TLS certainly comes before the request; any other may befall the answer.
+        return _certificate_trouble(cause) is not None
     reason = getattr(cause.args[0], "reason", None) if cause is not None and cause.args else None
     return type(reason).__name__ in {"NewConnectionError", "NameResolutionError", "ConnectTimeoutError"}
+
+
+def _certificate_trouble(error: requests.exceptions.SSLError) -> str | None:
+    """What is wrong with the host's certificate; None when TLS itself failed, before or after the request."""
+    text = str(error)
+    if "Fingerprints did not match" in text:
+        return "the certificate is not the one whose fingerprint is configured"
+    if "CERTIFICATE_VERIFY_FAILED" in text or "CertificateError" in text:
+        return "the certificate cannot be verified; configure fingerprint or ca_file"
+    return None
 
 
 def _is_the_hosts_fault(error: PveError, method: str) -> bool:
@@ -329,9 +342,7 @@ def _connection_words(error: BaseException) -> str:
     """Why there was no answer, in words that fit a table; urllib3's own text repeats addresses and object ids."""
     text = str(error)
     if isinstance(error, requests.exceptions.SSLError):
-        if "Fingerprints did not match" in text:
-            return "the certificate is not the one whose fingerprint is configured"
-        return "the certificate cannot be verified; configure fingerprint or ca_file"
+        return _certificate_trouble(error) or "the encrypted connection failed; is this a Proxmox VE host's port?"
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return "no connection in time"
     if isinstance(error, requests.exceptions.Timeout):

@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import ipaddress
 import json
+import os
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -27,13 +28,14 @@ FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 @dataclass
 class Answer:
-    """What the server says; `drop` closes the connection without an answer."""
+    """What the server says; `drop` closes the connection without an answer, `garble` sends what is not TLS any more."""
 
     status: int = 200
     reason: str = "OK"
     body: bytes = b'{"data":{"version":"8.4.21","release":"8.4","repoid":"x"}}'
     headers: dict[str, str] = field(default_factory=dict)
     drop: bool = False
+    garble: bool = False
 
     @classmethod
     def recorded(cls, name: str) -> Answer:
@@ -64,7 +66,10 @@ class FakeHost:
                 path = self.path.removeprefix("/api2/json")
                 host.asked.append((self.command, path, self.headers.get("Authorization", "")))
                 answer = host.answer(self.command, path)
-                if answer.drop:
+                if answer.garble:
+                    # Below TLS: the request has arrived whole, and the client cannot decrypt the answer.
+                    os.write(self.connection.fileno(), b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
+                if answer.drop or answer.garble:
                     self.close_connection = True
                     return
                 self.send_response(answer.status, answer.reason)
