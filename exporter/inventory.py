@@ -18,12 +18,18 @@ def build(
     heartbeats: HeartbeatStore,
     heartbeat_timeout_seconds: float,
     now: float,
+    current_key_id: str,
 ) -> Inventory:
-    """The inventory at `now`; `clusters` maps the name to the cluster and the configured names that belong to it."""
+    """The inventory at `now`; `clusters` maps the name to the cluster and the configured names that belong to it.
+
+    `current_key_id` is that of the heartbeat tokens printed now.
+    """
     return Inventory(
         generated_at=now,
         clusters=[
-            _cluster(cluster, members, snapshots[name].view(), heartbeats, heartbeat_timeout_seconds, now)
+            _cluster(
+                cluster, members, snapshots[name].view(), heartbeats, heartbeat_timeout_seconds, now, current_key_id
+            )
             for name, (cluster, members) in clusters.items()
         ],
     )
@@ -36,6 +42,7 @@ def _cluster(
     heartbeats: HeartbeatStore,
     timeout: float,
     now: float,
+    current_key_id: str,
 ) -> ClusterEntry:
     reading = view.readings.get(("resources", ""))
     resources = view.resources
@@ -62,7 +69,7 @@ def _cluster(
             for node in (resources.nodes if resources else ())
         ],
         guests=[
-            _guest(cluster.name, guest, view, heartbeats, timeout, now)
+            _guest(cluster.name, guest, view, heartbeats, timeout, now, current_key_id)
             for guest in (resources.guests if resources else ())
         ],
         storages=[
@@ -88,7 +95,13 @@ def _quorate(view: View) -> bool | None:
 
 
 def _guest(
-    cluster: str, guest: Guest, view: View, heartbeats: HeartbeatStore, timeout: float, now: float
+    cluster: str,
+    guest: Guest,
+    view: View,
+    heartbeats: HeartbeatStore,
+    timeout: float,
+    now: float,
+    current_key_id: str,
 ) -> GuestEntry:
     known = view.configs.get(guest.id)
     record = heartbeats.get(cluster, guest.vmid)
@@ -111,5 +124,5 @@ def _guest(
         cpu_ratio=guest.cpu_ratio,
         memory_used_bytes=guest.memory_used_bytes,
         memory_limit_bytes=guest.memory_limit_bytes,
-        heartbeat=to_entry(record, now, timeout) if record else None,
+        heartbeat=to_entry(record, now, timeout, current_key_id) if record else None,
     )

@@ -10,7 +10,9 @@ from exporter import inventory, outcomes
 from exporter.collectors import COLLECTORS
 from exporter.exposition import Page, header, write_samples
 from exporter.heartbeats.http import HeartbeatApp
+from exporter.heartbeats.keys import HeartbeatKeys
 from exporter.heartbeats.metrics import families as heartbeat_families
+from exporter.heartbeats.metrics import gone
 from exporter.heartbeats.store import HeartbeatStore
 from exporter.own_metrics import OwnMetrics
 from exporter.poller import NODE_THREADS, ClusterPoller
@@ -49,6 +51,7 @@ class Exporter:
         self._ids: dict[str, tuple[Resources | None, Mapping[int, str] | None]] = {}
         clients = self._clients()
         self._stops = StopStore(settings.data_dir / "exporter.db")
+        self._heartbeat_keys = HeartbeatKeys(settings.data_dir, heartbeat_secret)
         self.heartbeats = HeartbeatStore(settings.data_dir / "heartbeats.db")
         self.snapshots = {group.cluster.name: Snapshot(group.cluster.name) for group in groups}
         # An empty page first: HELP and TYPE of all families are there before anything has been asked.
@@ -69,9 +72,10 @@ class Exporter:
         ]
         self.heartbeat_app = HeartbeatApp(
             self.heartbeats,
-            heartbeat_secret,
+            self._heartbeat_keys,
             frozenset(self.snapshots),
             self._kind_of,
+            uuid_of=self._uuid_of,
             max_bytes=settings.exporter.max_heartbeat_bytes,
         )
 
@@ -109,6 +113,7 @@ class Exporter:
             self.heartbeats,
             self.settings.exporter.heartbeat_timeout_seconds,
             self._clock(),
+            self._heartbeat_keys.current_key_id,
         )
 
     def _expire(self) -> None:
@@ -118,12 +123,17 @@ class Exporter:
                 self._page.refresh(snapshot)
 
     def _heartbeat_page(self) -> bytes:
+        records, now, own = self.heartbeats.records(), self._clock(), self.settings.exporter
+        ids = {name: self._guest_ids(name) for name in self.snapshots}
+        if forgotten := gone(records, ids, now - own.heartbeat_keep_seconds):
+            self.heartbeats.forget(forgotten)
         found = heartbeat_families(
-            self.heartbeats.records(),
-            {name: self._guest_ids(name) for name in self.snapshots},
+            records,
+            ids,
             self.heartbeat_app.rejected,
-            now=self._clock(),
-            timeout=self.settings.exporter.heartbeat_timeout_seconds,
+            now=now,
+            timeout=own.heartbeat_timeout_seconds,
+            keep=own.heartbeat_keep_seconds,
         )
         return b"".join(
             header(family.name, family.type, family.help) + write_samples(family.name, family.labels, family.samples)
@@ -144,6 +154,10 @@ class Exporter:
         if found is None:
             return None
         return "qemu" if found.startswith("qemu/") else "lxc"
+
+    def _uuid_of(self, cluster: str, vmid: int) -> str | None:
+        known = self.snapshots[cluster].view().configs.get(f"qemu/{vmid}")
+        return known.config.smbios_uuid if known else None
 
     def _clients(self) -> dict[str, PveClient]:
         clients: dict[str, PveClient] = {}

@@ -24,7 +24,11 @@ class _Entry(BaseModel):
 
 
 class HeartbeatEntry(_Entry):
-    """The newest heartbeat of a guest's agent. Times are the server's clock, unix seconds."""
+    """The newest heartbeat of a guest's agent. Times are the server's clock, unix seconds.
+
+    `identity_shared`: two machines use this guest's token, so what it says is not to be trusted. `previous_secret`: its
+    token derives from the secret before the last rotation.
+    """
 
     last_seen: float
     boot_id: str
@@ -32,6 +36,9 @@ class HeartbeatEntry(_Entry):
     sequence: int
     silent: bool
     timeout_seconds: float
+    identity_shared: bool = False
+    agent_platform: str | None = None
+    previous_secret: bool = False
 
 
 class GuestEntry(_Entry):

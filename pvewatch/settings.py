@@ -185,6 +185,8 @@ class ExporterSettings(Section):
     """Figures older than this disappear instead of freezing."""
     heartbeat_timeout_seconds: Seconds = 180
     """A guest whose newest heartbeat is older is silent."""
+    heartbeat_keep_seconds: Seconds = 86400
+    """For how long heartbeats of a guest are remembered that Proxmox VE does not list, or cannot be asked about."""
     max_heartbeat_bytes: int = Field(default=65536, ge=1024, le=1_048_576)
     """A larger heartbeat is refused."""
 

@@ -166,12 +166,16 @@ class NodeDetail:
 
 @dataclass(frozen=True, slots=True)
 class GuestConfig:
-    """The part of a guest's configuration that is used; `onboot` None means the key is absent (PVE's default: no)."""
+    """The part of a guest's configuration that is used; `onboot` None means the key is absent (PVE's default: no).
+
+    `smbios_uuid` is lower case; None for containers, and where none is set.
+    """
 
     onboot: bool | None
     agent: bool
     protection: bool
     template: bool
+    smbios_uuid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

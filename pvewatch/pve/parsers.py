@@ -32,6 +32,7 @@ _UPID = re.compile(
     r"UPID:(?P<node>[^:\s/]+):(?P<pid>[0-9A-Fa-f]{8,9}):(?P<pstart>[0-9A-Fa-f]{8,9}):(?P<started>[0-9A-Fa-f]{8}):"
     r"(?P<type>[^:\s/]+):(?P<id>[^:\s/]*):(?P<user>[^:\s/]+):"
 )
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _SIZE_LIMIT = 2**63
 _Item = TypeVar("_Item")
 
@@ -273,7 +274,17 @@ def guest_config(data: object) -> GuestConfig:
         agent=any(flag(part.removeprefix("enabled=")) for part in options if "=" not in part or "enabled=" in part),
         protection=flag(row.get("protection")),
         template=flag(row.get("template")),
+        smbios_uuid=_smbios_uuid(row.get("smbios1")),
     )
+
+
+def _smbios_uuid(smbios1: object) -> str | None:
+    """`uuid` of `smbios1: uuid=…,manufacturer=…` (never base64, unlike the other keys); all zeros is no UUID."""
+    for part in str(smbios1 or "").split(","):
+        key, _, value = part.strip().partition("=")
+        if key == "uuid" and _UUID.fullmatch(value) and value.strip("0-"):
+            return value.lower()
+    return None
 
 
 def guest_status(data: object) -> GuestStatus:

@@ -31,6 +31,9 @@ HEARTBEAT = b"""{"schema":1,"agent":{"version":"0.1.0","platform":"linux"},
 "cpu":{"usage_ratio":0.25,"cores":1},"load":{"1m":0.5,"5m":0.4,"15m":0.3},
 "memory":{"size_bytes":268435456,"available_bytes":134217728},"swap":{"size_bytes":0,"free_bytes":0},
 "filesystems":[{"mountpoint":"/","type":"ext4","size_bytes":1073741824,"available_bytes":536870912}],
+"network":[{"interface":"eth0","received_bytes":18273645,"sent_bytes":5443322}],
+"services":[{"name":"nginx.service","state":"running","restarts":1}],
+"last_repair":{"time":1795253300.5,"service":"nginx.service","outcome":"succeeded"},"pending_reboot":true,
 "os":{"name":"Debian GNU/Linux","version":"12"}}"""
 
 # What the linter refuses and stays, with the reason. Everything else it says fails the test.

@@ -280,6 +280,7 @@ REFUSALS: dict[str, tuple[Change, str]] = {
     ),
     "the figures are old": (lambda n, _: setattr(n, "age_seconds", 300.0), "facts_unknown"),
     "no heartbeat was ever seen": (lambda n, _: n.heartbeats.clear(), "no_heartbeat_ever"),
+    "a clone uses its token": (lambda n, _: n.shared.add(101), "identity_shared"),
     "many are silent": (_many_silent, "many_silent"),
     "it is locked": (
         lambda _, s: control(s, "POST", "/faults", {"fault": "lock", "guest": "qemu/101", "lock": "backup"}),
