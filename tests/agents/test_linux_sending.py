@@ -220,7 +220,7 @@ def test_run_counts_its_messages_and_ends_when_told(ingest: Ingest, authority: A
 def test_messages_that_could_not_be_delivered_are_counted_in_the_next_one(
     ingest: Ingest, authority: Authority, tmp_path: Path
 ) -> None:
-    script = "pause() { :; }; good=$URL; URL=https://127.0.0.1:1/; deliver; deliver; URL=$good; deliver"
+    script = "pause() { :; }; good=${URLS[0]}; URLS=(https://127.0.0.1:1/); deliver; deliver; URLS=($good); deliver"
     done = run_inside(
         script,
         PVEWATCH_URL=ingest.url,
