@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from pvewatch import __version__
-from pvewatch.config import ConfigError, Settings, internal_secret, load_settings
+from pvewatch.config import ConfigError, Settings, load_settings
 from pvewatch.logging import configure
 from pvewatch.serve import PortTaken
 
@@ -65,6 +65,7 @@ class _Lazy(click.Group):
 @click.group(
     cls=_Lazy,
     lazy={
+        "agents": "exporter.agents_cli:agents",
         "demo": "pvewatch.stack.cli:demo",
         "simulator": "pvewatch.simulator.cli:simulator",
         "up": "pvewatch.stack.cli:up",
@@ -162,17 +163,16 @@ def render(settings: SettingsSource, out: Path, layout: Any) -> None:
 @click.pass_obj
 def agent_token(settings: SettingsSource, cluster: str, vmid: int) -> None:
     """Print the heartbeat token of one guest."""
-    from exporter.heartbeats.tokens import token
+    from exporter.heartbeats.keys import current_token
 
     loaded = settings.load()
     if loaded.cluster(cluster) is None:
         known = ", ".join(entry.name for entry in loaded.clusters)
         raise click.BadParameter(f"{cluster!r} is not configured; known are: {known}", param_hint="CLUSTER")
     try:
-        secret = internal_secret(loaded, "heartbeat", create=True)
+        click.echo(current_token(loaded.data_dir, cluster, vmid))
     except ConfigError as error:
         fail_configuration(error)
-    click.echo(token(secret, cluster, vmid))
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ class HeartbeatEntry(_Entry):
     """The newest heartbeat of a guest's agent. Times are the server's clock, unix seconds.
 
     `identity_shared`: two machines use this guest's token, so what it says is not to be trusted. `previous_secret`: its
-    token derives from the secret before the last rotation.
+    token derives from the secret before the last rotation. `outdated`: this pvewatch has a newer agent.
     """
 
     last_seen: float
@@ -39,6 +39,7 @@ class HeartbeatEntry(_Entry):
     identity_shared: bool = False
     agent_platform: str | None = None
     previous_secret: bool = False
+    outdated: bool = False
 
 
 class GuestEntry(_Entry):
@@ -123,6 +124,20 @@ class Inventory(_Entry):
         if entry is None:
             return None
         return next((guest for guest in entry.guests if guest.vmid == vmid), None)
+
+
+def agent_states(guest: GuestEntry) -> tuple[str, ...]:
+    """What is to be said of a guest's agent, in a person's words; `ok` when nothing is."""
+    heartbeat = guest.heartbeat
+    if heartbeat is None:
+        return ("none",)
+    said = (
+        ("silent", heartbeat.silent),
+        ("shared identity", heartbeat.identity_shared),
+        ("outdated", heartbeat.outdated),
+        ("previous secret", heartbeat.previous_secret),
+    )
+    return tuple(words for words, holds in said if holds) or ("ok",)
 
 
 class InventoryUnavailable(Exception):

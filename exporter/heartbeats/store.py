@@ -13,6 +13,7 @@ import contextlib
 import logging
 import os
 import queue
+import re
 import sqlite3
 import threading
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from pydantic import ValidationError
 
 from exporter.heartbeats.progress import NO_PROGRESS, Message, Progress, advance, from_json, to_json
 from exporter.heartbeats.schema import Heartbeat
+from pvewatch import __version__
 from pvewatch.inventory import GuestKind, HeartbeatEntry
 
 SCHEMA_VERSION = 2
@@ -255,7 +257,19 @@ def to_entry(record: Record, now: float, timeout: float, current_key_id: str = "
         identity_shared=record.progress.is_shared(now),
         agent_platform=heartbeat.agent.platform if heartbeat else None,
         previous_secret=bool(current_key_id and record.key_id and record.key_id != current_key_id),
+        outdated=is_outdated(heartbeat.agent.version, __version__) if heartbeat else True,
     )
+
+
+def is_outdated(version: str, newest: str) -> bool:
+    """Whether an agent's version is older than `newest`; agents carry the version of the pvewatch they came with."""
+    own, current = _numbers(version), _numbers(newest)
+    return bool(own and current) and own < current
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    match = re.match(r"\d{1,6}(\.\d{1,6}){0,3}", version, re.ASCII)
+    return tuple(int(part) for part in match[0].split(".")) if match else ()
 
 
 def is_silent(record: Record, now: float, timeout: float) -> bool:
