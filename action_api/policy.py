@@ -50,7 +50,7 @@ class Rules(Protocol):
 
     @property
     def cool_down_seconds(self) -> float:
-        """How long between two attempts on a guest."""
+        """How long after an attempt on a guest, or a person's action on it, the next attempt has to wait."""
 
     @property
     def max_attempts(self) -> int:
@@ -116,6 +116,7 @@ class Facts:
     inventory_age_seconds: float | None = None
     heartbeat_ever_seen: bool | None = None
     heartbeat_at: float | None = None
+    heartbeat_silent: bool | None = None
     silences: tuple[Silence, ...] | None = None
     alert_firing: bool | None = None
     alert_suppressed_by: str | None = None
@@ -220,7 +221,10 @@ def _still_silent(request: Request, facts: Facts, _rules: Rules, _now: float) ->
         and facts.heartbeat_at >= facts.newest_attempt_at > request.asked_at
     ):
         return "speaks_again", "It speaks again: a heartbeat is newer than the last attempt."
-    return None
+    if facts.heartbeat_silent is None:
+        return _unknown(facts, "inventory", "whether it is silent now")
+    # An alert rests on figures some seconds old: a heartbeat may be older than the alert and yet not late.
+    return None if facts.heartbeat_silent else ("speaks_again", "It speaks again: its newest heartbeat is not late.")
 
 
 def _still_firing(_request: Request, facts: Facts, _rules: Rules, _now: float) -> Refusal | None:
