@@ -14,6 +14,7 @@ from pvewatch.secrets import Secret
 
 INVENTORY_PATH = "/api/v1/inventory"
 MAX_INVENTORY_BYTES = 64 * 1024 * 1024
+_CHUNK_BYTES = 256 * 1024
 
 GuestKind = Literal["qemu", "lxc"]
 
@@ -137,22 +138,32 @@ class InventoryClient:
         """
         headers = {"Authorization": f"Bearer {self._token.reveal()}"}
         try:
-            with requests.get(
-                self._url, headers=headers, timeout=self._timeout, allow_redirects=False, stream=True
-            ) as answer:
-                if answer.status_code != 200:
-                    raise InventoryUnavailable(f"the exporter at {self._url} answered {answer.status_code}")
-                body = answer.raw.read(MAX_INVENTORY_BYTES + 1, decode_content=True)
+            with requests.Session() as session:
+                # A proxy or .netrc of the environment must neither see the token nor put another in its place.
+                session.trust_env = False
+                with session.get(
+                    self._url, headers=headers, timeout=self._timeout, allow_redirects=False, stream=True
+                ) as answer:
+                    if answer.status_code != 200:
+                        raise InventoryUnavailable(f"the exporter at {self._url} answered {answer.status_code}")
+                    body = self._read(answer)
         except requests.RequestException as error:
             reason = type(error).__name__
             raise InventoryUnavailable(
                 f"the exporter at {self._url} does not answer ({reason}); is it running?"
             ) from error
-        if len(body) > MAX_INVENTORY_BYTES:
-            raise InventoryUnavailable(f"the exporter at {self._url} sent more than {MAX_INVENTORY_BYTES} bytes")
         try:
             return Inventory.model_validate_json(body)
         except ValidationError as error:
             raise InventoryUnavailable(
                 f"the exporter at {self._url} sent an inventory of another version ({error.error_count()} differences)"
             ) from error
+
+    def _read(self, answer: requests.Response) -> bytes:
+        # Not answer.raw: what goes wrong there is no RequestException.
+        body = bytearray()
+        for chunk in answer.iter_content(_CHUNK_BYTES):
+            body += chunk
+            if len(body) > MAX_INVENTORY_BYTES:
+                raise InventoryUnavailable(f"the exporter at {self._url} sent more than {MAX_INVENTORY_BYTES} bytes")
+        return bytes(body)
