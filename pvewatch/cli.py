@@ -163,11 +163,13 @@ def render(settings: SettingsSource, out: Path, layout: Any) -> None:
 def agent_token(settings: SettingsSource, cluster: str, vmid: int) -> None:
     """Print the heartbeat token of one guest."""
     from exporter.heartbeats.tokens import token
+    from pvewatch.pve.grouping import group_as_remembered
 
     loaded = settings.load()
-    if loaded.cluster(cluster) is None:
-        known = ", ".join(entry.name for entry in loaded.clusters)
-        raise click.BadParameter(f"{cluster!r} is not configured; known are: {known}", param_hint="CLUSTER")
+    # The exporter takes heartbeats under the name that joined hosts go by, and under no other.
+    known = [group.cluster.name for group in group_as_remembered(loaded)]
+    if cluster not in known:
+        raise click.BadParameter(f"{cluster!r} is not a cluster; known are: {', '.join(known)}", param_hint="CLUSTER")
     try:
         secret = internal_secret(loaded, "heartbeat", create=True)
     except ConfigError as error:

@@ -111,19 +111,21 @@ def _type(annotation: Any) -> str:
         return ", ".join(map(str, get_args(annotation)))
     names = {
         HostPort: "host:port",
+        Cluster: "cluster, see below",
+        TokenRef: "token, see below",
         str: "text",
         int: "whole number",
         float: "number",
         bool: "true or false",
         Path: "path",
     }
-    return names.get(annotation, "see its section")
+    return names[annotation]
 
 
 def commands() -> str:
     """docs/commands.md out of the click commands."""
     lines = ["# Commands", "", NOTE, ""]
-    with click.Context(cli, info_name="pvewatch", terminal_width=WIDTH) as context:
+    with click.Context(cli, info_name="pvewatch", terminal_width=WIDTH, **cli.context_settings) as context:
         lines += ["```text", cli.get_help(context), "```"]
         for name in cli.list_commands(context):
             command = cli.get_command(context, name)
