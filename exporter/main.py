@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT. Raises ConfigError and PortTaken before anything is served."""
+    """Serve until SIGTERM or SIGINT. Raises ConfigError and CannotListen before anything is served."""
     stop = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())

@@ -14,7 +14,7 @@ import click
 from pvewatch import __version__
 from pvewatch.config import ConfigError, Settings, internal_secret, load_settings
 from pvewatch.logging import configure
-from pvewatch.serve import PortTaken
+from pvewatch.serve import CannotListen
 
 EXIT_CONFIGURATION = 2
 
@@ -184,7 +184,7 @@ def main() -> None:
         cli()
     except ConfigError as error:
         fail_configuration(error)
-    except PortTaken as error:
+    except CannotListen as error:
         click.secho(str(error), fg="red", err=True)
         sys.exit(1)
 
