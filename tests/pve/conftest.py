@@ -1,4 +1,4 @@
-"""A TLS server that answers what a test tells it to, and notes what it was asked."""
+"""A TLS server that answers what a test tells it to and notes what it was asked; and a whole simulated cluster."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from pvewatch.config import Cluster, HostPort, TokenRef
+from pvewatch.simulator.server import Options, Simulator
 
 SECRET = "4f6c1d8e-not-to-be-seen"
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -141,6 +142,15 @@ def second_host(tmp_path: Path) -> Iterator[FakeHost]:
     fake = FakeHost(tmp_path / "second")
     yield fake
     fake.close()
+
+
+@pytest.fixture
+def simulator(tmp_path: Path) -> Iterator[Simulator]:
+    """A simulated cluster with the tokens that a real one would be given."""
+    running = Simulator(Options(data=tmp_path / "simulator", auth_delay_seconds=0))
+    running.start()
+    yield running
+    running.stop()
 
 
 @pytest.fixture

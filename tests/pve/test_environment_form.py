@@ -5,23 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import requests
 
-from pvewatch.simulator.server import Options, Simulator
+from pvewatch.simulator.server import Simulator
 from pvewatch.stack.ports import free_port
 from tests.e2e.running import pvewatch, until
-
-
-@pytest.fixture
-def simulator(tmp_path: Path) -> Iterator[Simulator]:
-    running = Simulator(Options(data=tmp_path / "simulator", auth_delay_seconds=0))
-    running.start()
-    yield running
-    running.stop()
 
 
 @pytest.fixture
