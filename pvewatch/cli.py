@@ -152,7 +152,14 @@ def render(settings: SettingsSource, out: Path, layout: Any) -> None:
     """Write the configuration of Prometheus, Alertmanager and Grafana."""
     from pvewatch.render import write_all
 
-    for path in write_all(settings.load(), out, layout):
+    try:
+        written = write_all(settings.load(), out, layout)
+    except OSError as error:
+        place = error.filename or out
+        raise click.ClickException(
+            f"cannot write {place}: {error.strerror}; choose a folder of yours with --out"
+        ) from error
+    for path in written:
         click.echo(path)
 
 
