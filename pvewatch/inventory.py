@@ -36,7 +36,11 @@ class HeartbeatEntry(_Entry):
 
 
 class GuestEntry(_Entry):
-    """A VM or container. A figure that is not known is None."""
+    """A VM or container. A figure that is not known is None.
+
+    `booted_at` (unix seconds) is the end of the newest task that started, restarted or reset it, as far back as Proxmox
+    VE's task list goes: a reset does not show in `uptime_seconds`.
+    """
 
     cluster: str
     kind: GuestKind
@@ -50,6 +54,7 @@ class GuestEntry(_Entry):
     tags: list[str] = Field(default_factory=list)
     ha_state: str | None = None
     uptime_seconds: float | None = None
+    booted_at: float | None = None
     onboot: bool | None = None
     expected_running: bool = False
     pool: str | None = None
