@@ -249,6 +249,11 @@ def _cluster_quorate(_request: Request, facts: Facts, _rules: Rules, _now: float
     return None if facts.quorate else ("no_quorum", "The cluster has no quorum.")
 
 
+def _not_without_quorum(_request: Request, facts: Facts, _rules: Rules, _now: float) -> Refusal | None:
+    # Proxmox VE itself would let a reset and a stop through.
+    return ("no_quorum", "The cluster has no quorum.") if facts.quorate is False else None
+
+
 def _node_well(_request: Request, facts: Facts, rules: Rules, _now: float) -> Refusal | None:
     if facts.node_online is None:
         return _unknown(facts, "node_online", "the state of its node")
@@ -312,7 +317,7 @@ def _unknown(facts: Facts, name: str, what: str) -> Refusal:
     return "facts_unknown", f"Not known: {what}" + (f" ({why})." if why else ".")
 
 
-PERSON_GUARDS: tuple[Guard, ...] = (_permitted, _fresh, _guest_fits, _no_running_task)
+PERSON_GUARDS: tuple[Guard, ...] = (_permitted, _fresh, _guest_fits, _no_running_task, _not_without_quorum)
 
 AUTOMATION_GUARDS: tuple[Guard, ...] = (
     _permitted,

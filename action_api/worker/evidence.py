@@ -59,8 +59,15 @@ class Evidence:
     def for_person(self, cluster: str, vmid: int) -> Facts:
         """What Proxmox VE says of the guest; enough for a person's request."""
         deadline = time.monotonic() + self._timing.evidence
-        answers = self._ask(deadline, {"guest": lambda: self._clusters.looking(cluster).cluster_resources()})
-        return self._closer(deadline, cluster, vmid, answers)
+        answers = self._ask(
+            deadline,
+            {
+                "guest": lambda: self._clusters.looking(cluster).cluster_resources(),
+                "quorate": lambda: self._clusters.looking(cluster).cluster_status(),
+            },
+        )
+        status = cast(ClusterStatus | None, answers.values.get("quorate"))
+        return replace(self._closer(deadline, cluster, vmid, answers), quorate=_quorate(status, None))
 
     def for_incident(self, incident: Incident, now: float) -> Facts:
         """Everything that automation has to know, from all sources."""

@@ -175,14 +175,14 @@ def test_what_is_not_known_is_named_with_its_cause() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["the guest cannot be seen", "it is a template", "it is locked", "it is stopped",
-                                   "tasks are unknown", "a task runs"])  # fmt: skip
+                                   "tasks are unknown", "a task runs", "quorum is lost"])  # fmt: skip
 def test_a_person_is_refused_when(wrong: str) -> None:
     seen, code = VIOLATIONS[wrong]
     decision = decide(PERSONAL, seen, RULES, NOW)
     assert (decision.allowed, decision.reason_code) == (False, code)
 
 
-def test_a_person_needs_no_opt_in_quorum_or_heartbeat() -> None:
+def test_a_person_needs_no_opt_in_no_heartbeat_and_no_right_to_see_the_quorum() -> None:
     bare = Facts(guest=replace(GUEST, tags=(), ha_managed=True), running_tasks=())
     assert decide(PERSONAL, bare, RULES, NOW).allowed
 
