@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT. Raises ConfigError and PortTaken before anything is served."""
+    """Serve until SIGTERM or SIGINT. Raises ConfigError and CannotListen before anything is served."""
     stop = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())
@@ -31,7 +31,8 @@ def run(settings: Settings) -> None:
         exporter = Exporter(settings, group_by_asking(settings), heartbeat_secret)
     except (StoreUnusable, StopsUnusable) as error:
         place, _, words = str(error).partition(": ")
-        raise ConfigError([Problem(place, words, "see above")]) from error
+        message, _, remedy = words.rpartition("; ")
+        raise ConfigError([Problem(place, message, remedy)]) from error
     listeners: list[Server] = []
     try:
         own = settings.exporter

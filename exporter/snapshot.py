@@ -64,10 +64,15 @@ class GuestConfigs:
 
 
 @dataclass(frozen=True, slots=True)
-class PersonStops:
-    """VMID → when a person's task stopped it (unix seconds), for guests not started since."""
+class PowerTasks:
+    """What the task list tells, by VMID, in unix seconds.
 
-    by_vmid: Mapping[int, float]
+    `person_stops`: when a person's task stopped a guest that was not started since. `boots`: when a task last started,
+    restarted or reset a guest.
+    """
+
+    person_stops: Mapping[int, float]
+    boots: Mapping[int, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,7 @@ class View:
     node_details: tuple[NodeDetail, ...] = ()
     configs: Mapping[str, ConfigReading] = field(default_factory=dict)
     person_stops: Mapping[int, float] | None = None
+    boots: Mapping[int, float] = field(default_factory=dict)
 
 
 class Snapshot:
@@ -152,7 +158,7 @@ class Snapshot:
         configs: dict[str, ConfigReading] = {}
         for answer in _values(readings, "config", GuestConfigs):
             configs.update(answer.by_id)
-        stops = next(iter(_values(readings, "tasks", PersonStops)), None)
+        tasks = next(iter(_values(readings, "tasks", PowerTasks)), None)
         return View(
             cluster=self.cluster,
             readings=readings,
@@ -161,7 +167,8 @@ class Snapshot:
             version=next(iter(_values(readings, "version", Version)), None),
             node_details=tuple(_values(readings, "node", NodeDetail)),
             configs=MappingProxyType(configs),
-            person_stops=None if stops is None else stops.by_vmid,
+            person_stops=None if tasks is None else tasks.person_stops,
+            boots={} if tasks is None else tasks.boots,
         )
 
     def _put(self, key: Key, reading: Reading) -> None:

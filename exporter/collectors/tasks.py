@@ -1,6 +1,7 @@
-"""Which guests a person has stopped since they last started, out of `GET /cluster/tasks`.
+"""Which guests a person has stopped since they last started, and when guests were booted: `GET /cluster/tasks`.
 
-It has no series of its own: it decides pvewatch_guest_expected_running. By hand: `pvesh get /cluster/tasks`.
+It has no series of its own: it decides pvewatch_guest_expected_running, and tells the action API which guests may still
+be booting. By hand: `pvesh get /cluster/tasks`.
 Needs Sys.Audit on /, else PVE shows only the token's own tasks.
 """
 
@@ -10,24 +11,35 @@ from collections.abc import Mapping, Sequence
 
 from exporter.collectors.definition import Collector, Request, every_poll, keep_poll
 from exporter.exposition import Metric
-from exporter.snapshot import PersonStops
+from exporter.snapshot import PowerTasks
 from pvewatch.pve.models import Guest, Task
 
 START_TYPES = frozenset({"qmstart", "vzstart", "hastart", "qmresume", "vzresume", "qmreboot", "vzreboot"})
+BOOT_TYPES = START_TYPES | {"qmreset", "qmrollback", "vzrollback"}
 STOP_TYPES = frozenset({"qmstop", "vzstop", "qmshutdown", "vzshutdown", "hastop"})
 HA_STOP = "hastop"
 
 
-def read(request: Request) -> PersonStops:
-    """Bring the stored stops up to date with the newest tasks and with what runs, and return them."""
+def read(request: Request) -> PowerTasks:
+    """Bring the stored stops up to date with the newest tasks and with what runs; return them, and the boots."""
     resources = request.view.resources
     guests = {guest.vmid: guest for guest in resources.guests} if resources else {}
     stored = request.stops.of_cluster(request.cluster.name)
     power = request.cluster.power.token_id if request.cluster.power else None
-    stopped, started = changes(request.client.cluster_tasks(), guests, stored, power, request.now)
+    tasks = request.client.cluster_tasks()
+    stopped, started = changes(tasks, guests, stored, power, request.now)
     request.stops.update(request.cluster.name, stopped, started)
     now_stopped = {vmid: at for vmid, at in stored.items() if vmid not in started}
-    return PersonStops(now_stopped | {vmid: at for vmid, (at, _) in stopped.items()})
+    return PowerTasks(now_stopped | {vmid: at for vmid, (at, _) in stopped.items()}, boots(tasks))
+
+
+def boots(tasks: Sequence[Task]) -> dict[int, float]:
+    """VMID → the end (unix seconds) of the newest successful task that started, restarted or reset it. Pure."""
+    found: dict[int, float] = {}
+    for task in tasks:
+        if task.ok and task.type in BOOT_TYPES and task.id.isascii() and task.id.isdigit():
+            found[int(task.id)] = max(_moment(task)[0], found.get(int(task.id), 0.0))
+    return found
 
 
 def changes(

@@ -168,6 +168,16 @@ def test_an_endless_answer_is_cut_off(host: FakeHost, token: TokenRef, monkeypat
         pve.version()
 
 
+@pytest.mark.timeout(30)
+def test_an_answer_that_drips_in_is_given_up(host: FakeHost, token: TokenRef) -> None:
+    host.answer = lambda _method, _path: Answer(drips=True)
+    with (
+        PveClient(cluster_of(host), token, read_timeout=0.5) as pve,
+        pytest.raises(BadAnswer, match="or 1 s"),
+    ):
+        pve.version()
+
+
 def test_a_redirect_is_not_followed(host: FakeHost, second_host: FakeHost, token: TokenRef) -> None:
     target = f"https://{second_host.address}/api2/json/version"
     host.answer = lambda _method, _path: Answer(status=301, reason="Moved", headers={"Location": target})

@@ -37,6 +37,8 @@ class Neighbours:
         self.heartbeats: dict[int, tuple[float, bool]] = {}
         # VMIDs whose token two machines use.
         self.shared: set[int] = set()
+        # VMID → when the task list says that it was booted.
+        self.boots: dict[int, float] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
@@ -69,6 +71,7 @@ class Neighbours:
                 GuestEntry(
                     cluster="demo1", kind=kind, vmid=int(vmid), id=row["id"], name=None, node=row["node"],
                     status=row["status"], template=False, heartbeat=heartbeat,
+                    booted_at=self.boots.get(int(vmid)),
                 )
             )  # fmt: skip
         nodes = sorted({entry.node for entry in entries})
