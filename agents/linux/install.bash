@@ -243,7 +243,7 @@ uninstall() {
   need_root
   remove_from_systemd
   remove_from_cron
-  rm -rf -- "$ROOT$PROGRAM" "${ROOT:?}$PROGRAM_FOLDER" "$ROOT$STATE_FOLDER" "$ROOT/run/pvewatch-agent"
+  rm -rf -- "$ROOT$PROGRAM" "$ROOT${PROGRAM_FOLDER:?}" "$ROOT$STATE_FOLDER" "$ROOT/run/pvewatch-agent"
   if [[ -n $purge ]]; then
     rm -f -- "$ROOT$SETTINGS_FOLDER/"{agent.conf,agent.token,ca.pem}
     rmdir -- "$ROOT$SETTINGS_FOLDER" 2>/dev/null
