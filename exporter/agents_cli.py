@@ -12,11 +12,23 @@ from typing import Any, Protocol
 import click
 
 from exporter.heartbeats import keys
-from exporter.heartbeats.enrolment import Platform, agents_url, install_script
+from exporter.heartbeats.enrolment import (
+    InstallerMissing,
+    agents_url,
+    cloud_init,
+    install_script,
+    read_authority,
+    trusted_authority,
+)
 from pvewatch.config import Settings, internal_secret
+from pvewatch.enrolment import PLATFORMS, Platform
 from pvewatch.inventory import GuestEntry, Inventory, InventoryClient, InventoryUnavailable, agent_states
+from pvewatch.pve.grouping import group_as_remembered
 
 VMID = click.IntRange(100, 999_999_999)
+EXIT_SOMETHING_IS_WRONG = 3
+# States that nobody has to do anything about.
+WELL = {"ok", "not running", "none"}
 
 
 class SettingsSource(Protocol):
@@ -32,58 +44,100 @@ def agents() -> None:
 
 
 @agents.command("list")
+@click.option("--silent", "wanted", flag_value="silent", multiple=True, help="Only those that run and are silent.")
+@click.option("--outdated", "wanted", flag_value="outdated", multiple=True, help="Only older agents than pvewatch's.")
+@click.option("--shared", "wanted", flag_value="shared identity", multiple=True, help="Only tokens in use twice.")
+@click.option(
+    "--previous-secret",
+    "wanted",
+    flag_value="previous secret",
+    multiple=True,
+    help="Only those to renew in a rotation.",
+)
+@click.option("--without", "wanted", flag_value="none", multiple=True, help="Only guests that have no agent.")
 @click.option("--all", "everybody", is_flag=True, help="Also guests that have no agent.")
+@click.option("--cluster", help="Only those of this cluster.")
+@click.option("--check", is_flag=True, help="Exit with 3 when something is wrong with a listed agent.")
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
 @click.pass_obj
-def list_agents(source: SettingsSource, everybody: bool, as_json: bool) -> None:
+def list_agents(
+    source: SettingsSource,
+    wanted: tuple[str, ...],
+    everybody: bool,
+    cluster: str | None,
+    check: bool,
+    as_json: bool,
+) -> None:
     """List the guests with an agent, as the running exporter knows them.
 
     States: ok, silent, outdated (an older agent than this pvewatch has), shared identity (two machines use its token),
-    previous secret (its token derives from the secret before the rotation), none (no agent was ever heard).
+    previous secret (its token derives from the secret before the rotation), not running (the guest is off, so its agent
+    is too), none (no agent was ever heard). Several filters show what fits any of them.
+
+    Exit codes: 0 listed, 1 the exporter does not answer, 2 the configuration is wrong, 3 see --check.
     """
-    settings = source.load()
+    settings = _configured(source, cluster) if cluster else source.load()
     client = InventoryClient(settings.exporter_url, internal_secret(settings, "inventory"))
     try:
         inventory = client.fetch()
     except InventoryUnavailable as error:
         raise click.ClickException(str(error)) from error
-    rows = [_row(guest) for guest in _guests(inventory) if everybody or guest.heartbeat]
+    everyone = [_row(guest) for guest in _guests(inventory, cluster) if everybody or wanted or guest.heartbeat]
+    rows = [row for row in everyone if not wanted or set(wanted) & set(row["states"])]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
-        return
-    if not rows:
+    elif rows:
+        _print_table(rows, inventory.generated_at)
+    elif wanted:
+        click.echo("None.", err=True)
+    else:
         click.echo("No agent has reported yet. For the first: pvewatch agents install-command --help", err=True)
-        return
-    _print_table(rows, inventory.generated_at)
+    if check and any(set(row["states"]) - WELL for row in rows):
+        sys.exit(EXIT_SOMETHING_IS_WRONG)
 
 
 @agents.command("install-command")
 @click.argument("cluster")
 @click.argument("vmid", type=VMID)
-@click.option("--os", "platform", type=click.Choice(["linux", "windows"]), required=True)
+@click.option("--platform", type=click.Choice(PLATFORMS), required=True)
 @click.option("--url", help="Where the guest reaches the heartbeat listener; default: from the configuration.")
 @click.option(
     "--ca-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="PEM file of the authority that signed the listener's certificate, if guests do not know it.",
+    help="PEM file that the agent shall trust; default: exporter.heartbeat_ca_file.",
 )
+@click.option("--cloud-init", "as_cloud_init", is_flag=True, help="As cloud-config for the guest's first boot.")
 @click.pass_obj
 def install_command(
-    source: SettingsSource, cluster: str, vmid: int, platform: Platform, url: str | None, ca_file: Path | None
+    source: SettingsSource,
+    cluster: str,
+    vmid: int,
+    platform: Platform,
+    url: str | None,
+    ca_file: Path | None,
+    as_cloud_init: bool,
 ) -> None:
     """Print a script that installs the agent in a guest, with the guest's token.
 
     \b
-    pvewatch agents install-command lab 101 --os linux | ssh root@web bash
-    pvewatch agents install-command lab 102 --os windows > agent.ps1     (run it there, elevated; then delete it)
+    pvewatch agents install-command lab 101 --platform linux | ssh root@web bash
+    pvewatch agents install-command lab 102 --platform windows > agent.ps1
+        (copy it there, run it elevated, delete it)
+
+    All is in the script, so the guest needs to reach nothing but the heartbeat listener. Run again it upgrades the agent.
     """
+    if as_cloud_init and platform != "linux":
+        raise click.UsageError("--cloud-init is for --platform linux")
     settings = _configured(source, cluster)
+    authority = read_authority(ca_file) if ca_file else trusted_authority(settings)
+    address = agents_url(settings, url)
     token = keys.current_token(settings.data_dir, cluster, vmid)
-    authority = ca_file.read_text(encoding="utf-8") if ca_file else None
     try:
-        script = install_script(platform, f"{cluster}/{vmid}", token, url or agents_url(settings), authority=authority)
-    except FileNotFoundError as error:
+        script = install_script(platform, f"{cluster}/{vmid}", token, address, authority=authority)
+    except InstallerMissing as error:
         raise click.ClickException(str(error)) from error
+    if as_cloud_init:
+        script = cloud_init(script)
     if sys.stdout.isatty():
         click.echo("It holds the guest's token: rather pipe it into the guest's shell than keep it.", err=True)
     click.echo(script, nl=False)
@@ -131,14 +185,17 @@ def rotate(source: SettingsSource, finish: bool) -> None:
 
 def _configured(source: SettingsSource, cluster: str) -> Settings:
     settings = source.load()
-    if settings.cluster(cluster) is None:
-        known = ", ".join(entry.name for entry in settings.clusters)
-        raise click.BadParameter(f"{cluster!r} is not configured; known are: {known}", param_hint="CLUSTER")
+    # The exporter takes heartbeats under the name that joined hosts go by, and under no other.
+    known = [group.cluster.name for group in group_as_remembered(settings)]
+    if cluster not in known:
+        raise click.BadParameter(f"{cluster!r} is not a cluster; known are: {', '.join(known)}", param_hint="CLUSTER")
     return settings
 
 
-def _guests(inventory: Inventory) -> Iterator[GuestEntry]:
+def _guests(inventory: Inventory, wanted: str | None) -> Iterator[GuestEntry]:
     for cluster in inventory.clusters:
+        if wanted not in (None, cluster.name):
+            continue
         yield from sorted((guest for guest in cluster.guests if not guest.template), key=lambda guest: guest.vmid)
 
 

@@ -2,6 +2,8 @@
 
 GET /                     a page with links              GET /api/v1/inventory   JSON, bearer token
 GET /metrics              text format 0.0.4              GET /-/healthy /-/ready
+
+The route that gives out agents' tokens is apart, in enrolment_http.py.
 """
 
 from __future__ import annotations
@@ -87,7 +89,7 @@ def create_app(exporter: Exporter, inventory_secret: Secret) -> Flask:
 
     @app.get(INVENTORY_PATH)
     def inventory() -> Response | tuple[Response, int]:
-        if not _bears(request.headers.get("Authorization", ""), inventory_secret):
+        if not bears(request.headers.get("Authorization", ""), inventory_secret):
             refusal, status = error_answer(
                 401, "unauthorized", "send Authorization: Bearer with the secret in <data_dir>/secrets/inventory"
             )
@@ -114,7 +116,8 @@ def error_answer(status: int, code: str, message: str, detail: object = None) ->
     return jsonify({"error": {"code": code, "message": message, "detail": detail}}), status
 
 
-def _bears(header: str, secret: Secret) -> bool:
+def bears(header: str, secret: Secret) -> bool:
+    """Whether an Authorization header carries this secret as its bearer token."""
     scheme, _, presented = header.partition(" ")
     # Compared as bytes: compare_digest refuses texts that are not ASCII.
     known = hmac.compare_digest(presented.strip().encode(), secret.reveal().encode())

@@ -6,6 +6,7 @@ import logging
 import signal
 import threading
 
+from exporter.enrolment_http import create_blueprint as create_enrolment
 from exporter.heartbeats.store import StoreUnusable
 from exporter.http import create_app
 from exporter.service import Exporter
@@ -27,6 +28,7 @@ def run(settings: Settings) -> None:
             _log.warning("%s: verify_tls is off, so whoever is on the network can take its token", cluster.name)
     inventory_secret = internal_secret(settings, "inventory", create=True)
     heartbeat_secret = internal_secret(settings, "heartbeat", create=True)
+    enrolment_secret = internal_secret(settings, "enrolment", create=True)
     try:
         exporter = Exporter(settings, group_by_asking(settings), heartbeat_secret)
     except (StoreUnusable, StopsUnusable) as error:
@@ -36,7 +38,9 @@ def run(settings: Settings) -> None:
     listeners: list[Server] = []
     try:
         own = settings.exporter
-        listeners.append(serve(create_app(exporter, inventory_secret), own.listen))
+        app = create_app(exporter, inventory_secret)
+        app.register_blueprint(create_enrolment(settings, exporter.snapshots, enrolment_secret))
+        listeners.append(serve(app, own.listen))
         listeners.append(
             serve(
                 exporter.heartbeat_app,

@@ -156,6 +156,7 @@ def _absolute(settings: Settings, base: Path) -> Settings:
         update={
             "heartbeat_tls_cert": fix(settings.exporter.heartbeat_tls_cert),
             "heartbeat_tls_key": fix(settings.exporter.heartbeat_tls_key),
+            "heartbeat_ca_file": fix(settings.exporter.heartbeat_ca_file),
         }
     )
     return settings.model_copy(update={"clusters": clusters, "data_dir": fix(settings.data_dir), "exporter": exporter})

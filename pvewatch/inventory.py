@@ -138,7 +138,9 @@ def agent_states(guest: GuestEntry) -> tuple[str, ...]:
     if heartbeat is None:
         return ("none",)
     said = (
-        ("silent", heartbeat.silent),
+        # A guest that is off cannot speak: nothing is wrong with its agent.
+        ("silent", heartbeat.silent and guest.status == "running"),
+        ("not running", heartbeat.silent and guest.status != "running"),
         ("shared identity", heartbeat.identity_shared),
         ("outdated", heartbeat.outdated),
         ("previous secret", heartbeat.previous_secret),

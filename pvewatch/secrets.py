@@ -1,4 +1,4 @@
-"""Secrets: where they are, how they are read, and the three that pvewatch makes for itself.
+"""Secrets: where they are, how they are read, and those that pvewatch makes for itself.
 
 A `Secret` shows itself only through `.reveal()`, so that no log line, page, traceback or repr can hold one by accident.
 """
@@ -15,7 +15,9 @@ from typing import Literal
 
 from pvewatch.config_problems import ConfigError, Problem
 
-InternalSecret = Literal["heartbeat", "heartbeat.previous", "inventory", "webhook"]
+InternalSecret = Literal["heartbeat", "heartbeat.previous", "inventory", "enrolment", "webhook"]
+# Those that every installation has; `heartbeat.previous` is there during a rotation only.
+MADE_AT_FIRST: tuple[InternalSecret, ...] = ("heartbeat", "inventory", "enrolment", "webhook")
 
 
 class Secret:
@@ -81,7 +83,8 @@ def read_internal_secret(data_dir: Path, name: InternalSecret, *, create: bool =
     """Read one of pvewatch's own secrets.
 
     `heartbeat`: agents' tokens derive from it; `heartbeat.previous`: the one before, during a rotation. `inventory`:
-    the action API reads the exporter with it. `webhook`: Alertmanager calls the action API with it.
+    the action API reads the exporter with it. `enrolment`: it asks the exporter for one
+    guest's token with it. `webhook`: Alertmanager calls the action API with it.
     With `create` it is made on first use (43 characters, mode 0600); two processes starting at once agree on one.
     Raises ConfigError when it is missing and may not be made, or cannot be.
     """

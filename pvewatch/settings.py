@@ -178,6 +178,8 @@ class ExporterSettings(Section):
     """Certificate (chain) of the heartbeat listener, PEM."""
     heartbeat_tls_key: Path | None = None
     """Its private key, PEM."""
+    heartbeat_ca_file: Path | None = None
+    """What agents shall trust, PEM: goes with their installer. Not needed where guests know the authority anyway."""
     poll_interval_seconds: float = Field(default=10, gt=0, le=30)
     """How often status and resources are asked, one call each per cluster; 30 at most: older says nothing about now."""
     node_interval_seconds: Seconds = 60

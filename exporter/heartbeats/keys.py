@@ -171,7 +171,7 @@ def rotate(data_dir: Path) -> None:
     Raises RotationUnfinished, and ConfigError when the files cannot be written.
     """
     old = read_internal_secret(data_dir, "heartbeat", create=True)
-    with _locked(data_dir):
+    with _locked(data_dir / "secrets" / ".lock"):
         if internal_secret_file(data_dir, "heartbeat.previous").exists():
             raise RotationUnfinished
         # In this order: at every moment the files together hold the secret that agents use.
@@ -181,7 +181,7 @@ def rotate(data_dir: Path) -> None:
 
 def finish_rotation(data_dir: Path) -> None:
     """Remove the previous secret: its tokens are refused from now on. Raises NoRotation."""
-    with _locked(data_dir):
+    with _locked(data_dir / "secrets" / ".lock"):
         try:
             internal_secret_file(data_dir, "heartbeat.previous").unlink()
         except FileNotFoundError:
@@ -191,7 +191,8 @@ def finish_rotation(data_dir: Path) -> None:
 def revoke(data_dir: Path, cluster: str, vmid: int) -> None:
     """Make all tokens printed so far for this guest invalid; a new one can be printed. Raises ConfigError."""
     path = data_dir / REVOCATIONS
-    with _locked(data_dir):
+    # Beside its own file: in a container the exporter may not write among the secrets.
+    with _locked(data_dir / f".{REVOCATIONS}.lock"):
         known = dict(revocations(data_dir))
         known[f"{cluster}/{vmid}"] = known.get(f"{cluster}/{vmid}", 0) + 1
         scratch = path.with_name(f".{path.name}.{os.getpid()}")
@@ -226,12 +227,16 @@ def revocations(data_dir: Path) -> Mapping[str, int]:
 class _locked:  # noqa: N801 - used like a function
     """One writer at a time."""
 
-    def __init__(self, data_dir: Path) -> None:
-        self._path = data_dir / "secrets" / ".lock"
+    def __init__(self, path: Path) -> None:
+        self._path = path
 
     def __enter__(self) -> None:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            remedy = "run it as the exporter's user, where that may write (in containers: docs/agents.md)"
+            raise ConfigError([Problem(str(self._path), f"cannot be written: {error.strerror}", remedy)]) from error
         fcntl.flock(self._file, fcntl.LOCK_EX)
 
     def __exit__(self, *_: object) -> None:
