@@ -124,7 +124,7 @@ def install_command(
     pvewatch agents install-command lab 102 --platform windows > agent.ps1
         (copy it there, run it elevated, delete it)
 
-    All is in the script, so the guest needs to reach nothing but the heartbeat listener. Run again it upgrades the agent.
+    All is in the script, so the guest needs to reach nothing but the heartbeat listener. Run again it upgrades.
     """
     if as_cloud_init and platform != "linux":
         raise click.UsageError("--cloud-init is for --platform linux")

@@ -52,11 +52,13 @@ def create_blueprint(settings: Settings, clusters: Collection[str], secret: Secr
 
 
 def _enrolment(settings: Settings, wanted: EnrolmentRequest) -> Enrolment:
-    url = agents_url(settings)
     token = keys.current_token(settings.data_dir, wanted.cluster, wanted.vmid)
-    script = None
-    if wanted.platform is not None:
-        script = install_script(
-            wanted.platform, f"{wanted.cluster}/{wanted.vmid}", token, url, authority=trusted_authority(settings)
-        )
+    if wanted.platform is None:
+        try:
+            return Enrolment(token=token, url=agents_url(settings))
+        except ConfigError:
+            # The token is good all the same: who asks for it alone may know another way to the listener.
+            return Enrolment(token=token)
+    guest, url = f"{wanted.cluster}/{wanted.vmid}", agents_url(settings)
+    script = install_script(wanted.platform, guest, token, url, authority=trusted_authority(settings))
     return Enrolment(token=token, url=url, script=script)

@@ -32,13 +32,13 @@ class EnrolmentRequest(BaseModel):
 
 
 class Enrolment(BaseModel):
-    """The guest's token, where its agent shall send, and the installer's text if one was asked for."""
+    """The guest's token, where its agent shall send (None: not configured), and the installer if asked for."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     # Not in the repr: it must get into no log by accident.
     token: str = Field(repr=False)
-    url: str
+    url: str | None = None
     script: str | None = Field(default=None, repr=False)
 
 
