@@ -203,8 +203,7 @@ start_by_cron() {
   [[ ! $present =~ sleep\ ([0-9]+) ]] || offset=${BASH_REMATCH[1]}
   set_crontab "$CRON_USER" "PVEWATCH_TOKEN_FILE=$SETTINGS_FOLDER/agent.token" \
     "PVEWATCH_STATE_FILE=$STATE_FOLDER/state" \
-    "* * * * * sleep $offset; nice -n 19 $PROGRAM once 2>&1 | logger -t pvewatch-agent"
-  # Not nice: a service that it starts would inherit that.
+    "* * * * * sleep $offset; $PROGRAM once 2>&1 | logger -t pvewatch-agent"
   set_crontab root "$(other_cron_lines root)" "* * * * * $PROGRAM watch-once 2>&1 | logger -t pvewatch-agent"
   printf 'The agent runs from cron, %d s after each full minute. What it has to say is in the system log.\n' "$offset"
 }

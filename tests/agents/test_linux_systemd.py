@@ -82,9 +82,15 @@ def boot(tree: Path) -> Iterator[Machine]:
     ) as nspawn:
         children = Path(f"/proc/{nspawn.pid}/task/{nspawn.pid}/children")
         try:
-            await_true(lambda: bool(children.read_text().split()))
-            machine = Machine(tree, int(children.read_text().split()[0]))
-            await_true(lambda: machine.run("systemctl is-system-running").stdout.strip() in {"running", "degraded"}, 60)
+            machine = Machine(tree, 0)
+
+            def is_up() -> bool:
+                # Looked up each time: the first children that systemd-nspawn has are its own, for a moment.
+                machine.leader = int((children.read_text().split() or ["0"])[-1])
+                told = machine.run("systemctl is-system-running") if machine.leader else None
+                return told is not None and told.stdout.strip() in {"running", "degraded"}
+
+            await_true(is_up, 60)
             yield machine
         finally:
             # SIGTERM asks the container to power off (systemd-nspawn(1)).
