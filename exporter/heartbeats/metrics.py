@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from exporter.heartbeats.schema import Filesystem, Heartbeat, Interface
-from exporter.heartbeats.store import Guest, Record, is_silent
+from exporter.heartbeats.store import Guest, Record, is_outdated, is_silent
+from pvewatch import __version__
 
 Part = TypeVar("Part")
 
@@ -270,6 +271,16 @@ def families(
                 ((*labels, heartbeat.agent.version, heartbeat.agent.platform, _os_name(heartbeat)), 1.0)
                 for labels, heartbeat in ((labels, record.heartbeat) for labels, record in known)
                 if heartbeat is not None
+            ),
+        ),
+        HeartbeatFamily(
+            "pvewatch_agent_outdated",
+            "gauge",
+            "Whether the guest's agent is older than the one that this pvewatch has, 1 or 0.",
+            _GUEST,
+            tuple(
+                (labels, float(is_outdated(record.heartbeat.agent.version, __version__) if record.heartbeat else True))
+                for labels, record in known
             ),
         ),
         *(
