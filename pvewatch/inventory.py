@@ -137,10 +137,11 @@ def agent_states(guest: GuestEntry) -> tuple[str, ...]:
     heartbeat = guest.heartbeat
     if heartbeat is None:
         return ("none",)
+    # A guest that is off cannot speak: nothing is wrong with its agent.
+    off = guest.status not in ("running", "unknown")
     said = (
-        # A guest that is off cannot speak: nothing is wrong with its agent.
-        ("silent", heartbeat.silent and guest.status == "running"),
-        ("not running", heartbeat.silent and guest.status != "running"),
+        ("silent", heartbeat.silent and not off),
+        ("not running", heartbeat.silent and off),
         ("shared identity", heartbeat.identity_shared),
         ("outdated", heartbeat.outdated),
         ("previous secret", heartbeat.previous_secret),

@@ -45,6 +45,7 @@ def test_a_fresh_heartbeat_gives_every_family(record: Record, example: dict[str,
         "pvewatch_heartbeats_missed_total": {guest: 5},
         "pvewatch_heartbeat_identity_shared": {guest: 0},
         "pvewatch_agent_info": {(*guest, *AGENT_INFO.values()): 1},
+        "pvewatch_agent_outdated": {guest: 0},
         "pvewatch_agent_cpu_usage_ratio": {guest: 0.0731},
         "pvewatch_agent_load1": {guest: 0.21},
         "pvewatch_agent_memory_size_bytes": {guest: 4109791232},
@@ -80,7 +81,17 @@ def test_figures_of_a_silent_guest_disappear_and_its_last_seen_stays(record: Rec
         "pvewatch_heartbeats_missed_total",
         "pvewatch_heartbeat_identity_shared",
         "pvewatch_agent_info",
+        "pvewatch_agent_outdated",
     }
+
+
+@pytest.mark.parametrize(("version", "outdated"), [("0.0.9", 1), ("0.1.0", 0), ("99.0.0", 0), ("built-by-hand", 0)])
+def test_an_agent_older_than_pvewatch_is_told_apart(
+    record: Record, example: dict[str, Any], version: str, outdated: int
+) -> None:
+    heartbeat = Heartbeat.model_validate(example | {"agent": {"version": version, "platform": "linux"}})
+    found = series(replace(record, heartbeat=heartbeat), {"home": {101: "qemu/101"}})
+    assert found["pvewatch_agent_outdated"] == {("home", "qemu/101"): outdated}
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
@@ -143,6 +154,7 @@ def test_a_figure_that_the_agent_left_out_has_no_series(record: Record, example:
     found = series(bare, {"home": None})
     assert {name for name in found if name.startswith("pvewatch_agent_")} == {
         "pvewatch_agent_info",
+        "pvewatch_agent_outdated",
         "pvewatch_agent_uptime_seconds",
         "pvewatch_agent_clock_offset_seconds",
     }
