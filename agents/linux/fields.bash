@@ -313,11 +313,14 @@ field_pending_reboot() {
   fi
 }
 
-# Only root may read it, so services.bash wrote it down. A container sees the UUID of its host there: not its own.
+# Only root may read it, so services.bash wrote it down. A container sees the UUID of its host there: not its own. Neither
+# is it that of a simulated guest, whose agent is given an empty one.
 field_smbios_uuid() {
-  local uuid
-  ! in_container || return 0
-  read_line uuid "$RUN/pvewatch-agent/smbios_uuid" || read_line uuid "$SYS/class/dmi/id/product_uuid" || return 0
+  local uuid=${PVEWATCH_SMBIOS_UUID:-}
+  if [[ -z ${PVEWATCH_SMBIOS_UUID+given} ]]; then
+    ! in_container || return 0
+    read_line uuid "$RUN/pvewatch-agent/smbios_uuid" || read_line uuid "$SYS/class/dmi/id/product_uuid" || return 0
+  fi
   [[ ! $uuid =~ ^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$ ]] || printf '"smbios_uuid":"%s"' "$uuid"
 }
 

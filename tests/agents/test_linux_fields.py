@@ -103,6 +103,10 @@ def test_a_virtual_machine_says_its_uuid_and_a_container_never_the_hosts() -> No
     assert field("field_smbios_uuid", "container") == {}
 
 
+def test_the_agent_of_a_simulated_guest_does_not_tell_this_machines_uuid() -> None:
+    assert field("field_smbios_uuid", "server", PVEWATCH_SMBIOS_UUID="") == {}
+
+
 def test_swap_of_a_machine_without_swap_is_zero_and_not_missing() -> None:
     assert field("field_swap", "machine") == {"swap": {"size_bytes": 0, "free_bytes": 0}}
 
