@@ -28,7 +28,7 @@ from pvewatch.pve.grouping import group_as_remembered
 VMID = click.IntRange(100, 999_999_999)
 EXIT_SOMETHING_IS_WRONG = 3
 # States that nobody has to do anything about.
-WELL = {"ok", "not running", "none"}
+WELL = {"ok", "not running", "no agent"}
 
 
 class SettingsSource(Protocol):
@@ -54,7 +54,7 @@ def agents() -> None:
     multiple=True,
     help="Only those to renew in a rotation.",
 )
-@click.option("--without", "wanted", flag_value="none", multiple=True, help="Only guests that have no agent.")
+@click.option("--without", "wanted", flag_value="no agent", multiple=True, help="Only guests that have no agent.")
 @click.option("--all", "everybody", is_flag=True, help="Also guests that have no agent.")
 @click.option("--cluster", help="Only those of this cluster.")
 @click.option("--check", is_flag=True, help="Exit with 3 when something is wrong with a listed agent.")
@@ -72,7 +72,7 @@ def list_agents(
 
     States: ok, silent, outdated (an older agent than this pvewatch has), shared identity (two machines use its token),
     previous secret (its token derives from the secret before the rotation), not running (the guest is off, so its agent
-    is too), none (no agent was ever heard). Several filters show what fits any of them.
+    is too), no agent (none was ever heard). Several filters show what fits any of them.
 
     Exit codes: 0 listed, 1 the exporter does not answer, 2 the configuration is wrong, 3 see --check.
     """

@@ -136,7 +136,7 @@ def agent_states(guest: GuestEntry) -> tuple[str, ...]:
     """What is to be said of a guest's agent, in a person's words; `ok` when nothing is."""
     heartbeat = guest.heartbeat
     if heartbeat is None:
-        return ("none",)
+        return ("no agent",)
     # A guest that is off cannot speak: nothing is wrong with its agent.
     off = guest.status not in ("running", "unknown")
     said = (

@@ -31,7 +31,7 @@ STATES: dict[str, tuple[Tone, str]] = {
     "silent": ("bad", "The guest runs, and its agent does not report."),
     "outdated": ("warn", "This pvewatch has a newer agent."),
     "previous secret": ("warn", "Its token derives from the secret before the rotation and will be refused."),
-    "none": ("idle", "No agent was ever heard from inside this guest."),
+    "no agent": ("idle", "No agent was ever heard from inside this guest."),
     "not running": ("idle", "The guest is off, and so is its agent."),
     "ok": ("good", "It reports."),
 }

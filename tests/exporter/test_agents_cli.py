@@ -105,7 +105,7 @@ def test_equal_numbers_in_two_clusters_are_two_guests(installation: Installation
     assert installation.speak(token) == 204
     assert installation.listed() == {("lab1", "qemu/100"): ["ok"]}
     assert installation.listed("--cluster", "lab") == {}
-    assert installation.listed("--all")["lab", "qemu/100"] == ["none"]
+    assert installation.listed("--all")["lab", "qemu/100"] == ["no agent"]
 
 
 def test_a_cloned_guest_is_listed_with_its_shared_identity(installation: Installation) -> None:
@@ -131,17 +131,6 @@ def test_a_silent_and_an_outdated_agent_are_found_by_their_filters(installation:
     assert table.splitlines()[0].split() == ["CLUSTER", "GUEST", "NAME", "STATUS", "AGENT", "VERSION", "LAST", "SEEN"]
     assert "silent, outdated" in table
     assert "0.0.1 linux" in table
-
-
-def test_the_agent_of_a_guest_that_is_off_is_not_called_silent(
-    installation: Installation, pve: RecordedCluster
-) -> None:
-    assert installation.speak(installation.token("lab", 100)) == 204
-    installation.clock.now += 200
-    pve.row("qemu/100", status="stopped", uptime=0)
-    installation.poll()
-    assert installation.listed() == {("lab", "qemu/100"): ["not running"]}
-    assert installation.pvewatch("agents", "list", "--check").exit_code == 0
 
 
 def test_nothing_that_an_agent_says_controls_the_terminal(installation: Installation) -> None:
