@@ -1,4 +1,4 @@
-"""The whole way: real agents, the real exporter over TLS, a real Prometheus with the shipped rules, a simulated cluster."""
+"""The whole way: real agents, the real exporter over TLS, real Prometheus with shipped rules, a simulated cluster."""
 
 from __future__ import annotations
 

@@ -273,3 +273,28 @@ def test_an_answer_that_does_not_end_is_cut_and_told_as_a_failure(tmp_path: Path
     assert done.returncode == 1
     assert "not delivered" in done.stderr
     assert len(done.stderr) < 1000
+
+
+def test_guests_that_boot_together_do_not_speak_together(tmp_path: Path) -> None:
+    """By default the first heartbeat comes at a random moment of the first minute, and then one each minute."""
+    script = "pause() { echo $1 >&2; ((++PAUSES < 2)) || exit 0; }; deliver() { :; }; PAUSES=0; settle_interval; run"
+    variables = {"PVEWATCH_URL": "https://x:1", "PVEWATCH_TOKEN_FILE": token_file(tmp_path)}
+    starts = set()
+    for _ in range(12):
+        offset, interval = map(int, run_inside(script, **variables).stderr.split())
+        assert 0 <= offset < 60
+        assert interval in (59, 60)  # less what the sending took, by a clock of whole seconds
+        starts.add(offset)
+    # All twelve at one of sixty moments: once in 60 to the power of 11.
+    assert len(starts) > 1
+
+
+def test_a_running_agent_gives_way_to_the_guests_own_work(ingest: Ingest, authority: Authority, tmp_path: Path) -> None:
+    with running(
+        PVEWATCH_URL=ingest.url,
+        PVEWATCH_CA_FILE=authority.ca,
+        PVEWATCH_TOKEN_FILE=token_file(tmp_path),
+        PVEWATCH_INITIAL_OFFSET=0,
+    ) as agent:
+        await_true(lambda: ingest.count() >= 1)
+        assert os.getpriority(os.PRIO_PROCESS, agent.pid) == 19
