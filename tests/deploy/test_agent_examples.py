@@ -44,7 +44,7 @@ def commands() -> list[str]:
 
 @pytest.mark.parametrize("command", commands())
 def test_every_command_that_texts_name_exists_with_its_options(command: str) -> None:
-    words = shlex.split(command.split("…")[0].split(" (")[0])[1:]
+    words = shlex.split(command.split("…", maxsplit=1)[0].split(" (", maxsplit=1)[0])[1:]
     wanted = [word for word in words if word.startswith("--")]
     shown = CliRunner().invoke(cli, [*words[:2], "--help"])
     assert shown.exit_code == 0, shown.output
