@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, NoReturn
-from urllib.parse import urlencode
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 from werkzeug.exceptions import NotFound
 
 from action_api.auth.sessions import Visitor, needs_role, signed_in
 from action_api.routes.errors import Refused
+from action_api.routes.filters import Filter
 from action_api.routes.services import now, services
 from action_api.routes.states import Tone, find_guest
 from pvewatch.enrolment import PLATFORMS, EnrolmentRefused, Platform
@@ -48,47 +48,16 @@ class AgentRow:
     states: tuple[str, ...]
 
     @property
+    def about(self) -> str:
+        """What a search looks through."""
+        guest, heartbeat = self.guest, self.guest.heartbeat
+        agent = f"{heartbeat.agent_version} {heartbeat.agent_platform or ''}" if heartbeat else ""
+        return f"{guest.id} {guest.name or ''} {guest.node} {guest.cluster} {agent} {' '.join(self.states)}"
+
+    @property
     def order(self) -> tuple[object, ...]:
         """The worst first, then by place."""
         return (min(list(STATES).index(state) for state in self.states), self.guest.cluster, self.guest.vmid)
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """What the person wants to see; the page's address says it."""
-
-    text: str
-    state: str
-    cluster: str
-    page: int
-
-    @classmethod
-    def of_request(cls) -> Filter:
-        """Read it from the query; nonsense counts as not given."""
-        state = request.args.get("state", "")
-        page = request.args.get("page", default=1, type=int)
-        return cls(
-            text=request.args.get("q", "").strip()[:100],
-            state=state if state in STATES else "",
-            cluster=request.args.get("cluster", "")[:63],
-            page=min(max(page, 1), 10_000),
-        )
-
-    def takes(self, row: AgentRow) -> bool:
-        """Whether the row is wanted: every word of the text is found in what the row says."""
-        guest = row.guest
-        if (self.state and self.state not in row.states) or (self.cluster and guest.cluster != self.cluster):
-            return False
-        heartbeat = guest.heartbeat
-        agent = f"{heartbeat.agent_version} {heartbeat.agent_platform or ''}" if heartbeat else ""
-        about = f"{guest.id} {guest.name or ''} {guest.node} {guest.cluster} {agent} {' '.join(row.states)}".casefold()
-        return all(word in about for word in self.text.casefold().split())
-
-    def address(self, **changes: str | int) -> str:
-        """The page with this filter, changed."""
-        values = {"q": self.text, "state": self.state, "cluster": self.cluster, "page": self.page} | changes
-        kept = {key: value for key, value in values.items() if value and not (key == "page" and value == 1)}
-        return url_for("agents.page") + (f"?{urlencode(kept)}" if kept else "")
 
 
 @blueprint.url_value_preprocessor
@@ -102,7 +71,7 @@ def _printable(_endpoint: str | None, values: dict[str, Any] | None) -> None:
 @needs_role("viewer")
 def page() -> str:
     """Every guest that could have an agent."""
-    wanted = Filter.of_request()
+    wanted = Filter.of_request(STATES)
     try:
         inventory = services().inventory.fetch()
     except InventoryUnavailable as error:
@@ -113,7 +82,9 @@ def page() -> str:
         for guest in entry.guests
         if not guest.template
     ]
-    found = sorted((row for row in rows if wanted.takes(row)), key=lambda row: row.order)
+    found = sorted(
+        (row for row in rows if wanted.takes(row.guest.cluster, row.states, row.about)), key=lambda row: row.order
+    )
     pages = max(1, -(-len(found) // PAGE_AGENTS))
     first = (min(wanted.page, pages) - 1) * PAGE_AGENTS
     return render_template(
