@@ -344,13 +344,16 @@ os_release_value() {
   done 2>/dev/null <"$OS_RELEASE"
 }
 
-# The whole message; SEQUENCE, MISSED and INTERVAL are the sender's.
+# The whole message; SEQUENCE, MISSED and INTERVAL are the sender's. Time and uptime are read last: a busy guest may take
+# long over the others, and the exporter takes a message for late by what has passed since.
 # shellcheck disable=SC2153 # the sender's variables, not the local ones of its load_state
 payload() {
+  local figures
+  figures=$(join_fields "$(field_cpu)" "$(field_load)" "$(field_memory)" "$(field_swap)" "$(field_filesystems)" \
+    "$(field_network)" "$(field_services)" "$(field_last_repair)" "$(field_pending_reboot)" "$(field_os)" \
+    "$(field_smbios_uuid)")
   printf '{%s}\n' "$(join_fields '"schema":1' "$(field_agent)" "$(field_boot_id)" "\"sequence\":$SEQUENCE" \
-    "\"missed\":$MISSED" "$(field_time)" "$(field_uptime)" "\"interval_seconds\":$INTERVAL" "$(field_cpu)" \
-    "$(field_load)" "$(field_memory)" "$(field_swap)" "$(field_filesystems)" "$(field_network)" \
-    "$(field_services)" "$(field_last_repair)" "$(field_pending_reboot)" "$(field_os)" "$(field_smbios_uuid)")"
+    "\"missed\":$MISSED" "$(field_time)" "$(field_uptime)" "\"interval_seconds\":$INTERVAL" "$figures")"
 }
 
 # --- the system ------------------------------------------------------------------------------------------------------

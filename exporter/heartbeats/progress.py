@@ -17,7 +17,7 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-# Above what an agent's one attempt may take (10 s), and well below the least silence that anybody acts upon.
+# Above what an agent's one attempt may take (20 s), and well below the least silence that anybody acts upon.
 LATE_SECONDS = 30.0
 # How exactly a paused guest's messages follow one another, as seen here.
 STEADY_SECONDS = 5.0
