@@ -142,7 +142,7 @@ function Copy-Program {
 function Install-Agent {
     <#
     .SYNOPSIS
-    The whole installation. Throws when something is wrong; what was installed before is then still there, but ended.
+    The whole installation. Throws when something is wrong; a task of before then starts again within five minutes.
     #>
     [CmdletBinding()]
     param()

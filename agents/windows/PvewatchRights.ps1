@@ -178,6 +178,10 @@ function Set-OneGrant {
         }
         return $true
     } catch {
+        # 1060: there is no such service any more.
+        if ($Remove -and ($_.FullyQualifiedErrorId -like 'MemberNotFound*' -or $_.Exception.Message -like '*ended with 1060*')) {
+            return $true
+        }
         if ($_.FullyQualifiedErrorId -notlike 'MemberExists*') {
             Write-Warning "$Grant could not be set: $($_.Exception.Message)"
         }
