@@ -1,4 +1,4 @@
-"""What one heartbeat costs: `python -m tests.agents.linux_cost` runs the agent against a real listener and prints it."""
+"""What a heartbeat costs: `python -m tests.agents.linux_cost` runs the agent against a real listener and prints it."""
 
 from __future__ import annotations
 
