@@ -60,13 +60,11 @@ CMDLETS = {
     "Write-Warning": "",
 }
 # Those of Get-Verb that are used.
-VERBS = frozenset(
-    "Add Assert Convert ConvertTo Copy Get Import Initialize Install Invoke Measure New Read Register Remove Repair Save "
-    "Send Set Split Start Stop Test Uninstall Update Write".split()
-)
-AUTOMATIC = frozenset("_ true false null matches myinvocation psscriptroot psversiontable lastexitcode".split()) | {
-    "erroractionpreference"
-}
+_VERBS = """Add Assert Convert ConvertTo Copy Get Import Initialize Install Invoke Measure New Read Register Remove
+Repair Save Send Set Split Start Stop Test Uninstall Update Write"""
+VERBS = frozenset(_VERBS.split())
+_AUTOMATIC = """_ true false null matches myinvocation psscriptroot psversiontable lastexitcode erroractionpreference"""
+AUTOMATIC = frozenset(_AUTOMATIC.split())
 NEWER = frozenset(["class_statement", "enum_statement", "pipeline_chain_tail"])
 
 
@@ -92,10 +90,12 @@ def parse_scripts(texts: dict[str, str]) -> list[Script]:
     return [Script(name, text, roots[name], known, frozenset(shared)) for name, text in texts.items()]
 
 
-def walk(node: Node) -> Iterator[Node]:
+def walk(node: Node, *, outside_functions: bool = False) -> Iterator[Node]:
+    if outside_functions and node.type == "function_statement":
+        return
     yield node
     for child in node.children:
-        yield from walk(child)
+        yield from walk(child, outside_functions=outside_functions)
 
 
 def text_of(node: Node) -> str:
@@ -128,12 +128,7 @@ def _name(variable: Node) -> str:
 
 
 def _assigned(root: Node, *, outside_functions: bool = False) -> Iterator[str]:
-    pending = [root]
-    while pending:
-        node = pending.pop()
-        if outside_functions and node.type == "function_statement":
-            continue
-        pending += node.children
+    for node in walk(root, outside_functions=outside_functions):
         if node.type == "script_parameter":
             yield _parameter(node)
         elif node.type == "left_assignment_expression":
@@ -184,12 +179,7 @@ def assigned_variables(script: Script) -> Iterator[str]:
     """Strict mode ends a script that reads a variable nobody has set."""
 
     def check(part: Node, visible: frozenset[str], *, skip_functions: bool) -> Iterator[str]:
-        pending = [part]
-        while pending:
-            node = pending.pop()
-            if skip_functions and node.type == "function_statement":
-                continue
-            pending += node.children
+        for node in walk(part, outside_functions=skip_functions):
             if node.type != "variable":
                 continue
             name = _name(node)
