@@ -59,6 +59,8 @@ try {{
     Expand-Archive -Path $archive -DestinationPath $folder
     [IO.File]::WriteAllText((Join-Path $folder 'agent.token'), '{token}')
 {ca}\
+    # Windows runs no script file otherwise. For this window alone.
+    Set-ExecutionPolicy -Scope Process -ExecutionPolicy Bypass -Force
     & (Join-Path $folder '{installer}') -Url {url} -TokenFile (Join-Path $folder 'agent.token'){options}
 }} finally {{
     Remove-Item -Recurse -Force -Path $folder
