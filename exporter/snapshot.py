@@ -83,6 +83,13 @@ class View:
     configs: Mapping[str, ConfigReading] = field(default_factory=dict)
     person_stops: Mapping[int, float] | None = None
 
+    def answers(self, collector: str, kind: type[_Kind]) -> list[_Kind]:
+        """What that collector has answered and is still worth believing, one for each node, in the nodes' order.
+
+        A cluster-wide collector gives one or none. An answer of another type is as good as none.
+        """
+        return _values(self.readings, collector, kind)
+
 
 class Snapshot:
     """The readings of one cluster. Any thread may record; `view` gives a picture that does not change."""
