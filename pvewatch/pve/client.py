@@ -22,7 +22,7 @@ from proxmoxer.core import ProxmoxResource
 
 from pvewatch.config import Cluster, HostPort, TokenRef
 from pvewatch.pve import parsers
-from pvewatch.pve.errors import AuthFailed, BadAnswer, Forbidden, NotFound, PveError, Rejected, Unreachable
+from pvewatch.pve.errors import BadAnswer, NotFound, PveError, Unreachable
 from pvewatch.pve.models import (
     ClusterStatus,
     GuestConfig,
@@ -34,6 +34,7 @@ from pvewatch.pve.models import (
     Task,
     Version,
 )
+from pvewatch.pve.translation import connection_words, translate
 from pvewatch.pve.transport import AnswerTooLarge, NotJson, connect
 
 _log = logging.getLogger(__name__)
@@ -44,8 +45,6 @@ READ_TIMEOUT_SECONDS = 35.0
 CONNECT_TIMEOUT_SECONDS = 5.0
 HOST_REST_SECONDS = 60.0
 POOL_SIZE = 8
-_GONE_STATUS = {595, 596, 599}
-_NOT_THERE = ("does not exist", "no such", "not exist")
 _HOST_BROKEN = ("RPCEnvironment init request failed", "ipcc_send_rec", "Connection refused")
 
 Observer = Callable[[str, str, str, float], None]
@@ -247,7 +246,7 @@ class PveClient:
             data = resource.post(**params) if method == "POST" else resource.get(**params)
             return parse(data)
         except ResourceException as error:
-            translated = _translate(error, str(host), path)
+            translated = translate(error, str(host), path)
             outcome = translated.error_class
             raise translated from error
         except (NotJson, parsers.WrongShape, AnswerTooLarge, requests.TooManyRedirects) as error:
@@ -255,7 +254,7 @@ class PveClient:
             raise BadAnswer(str(error), host=str(host), path=path) from error
         except (requests.RequestException, HTTPException, OSError) as error:
             outcome = Unreachable.error_class
-            raise Unreachable(_connection_words(error), host=str(host), path=path) from error
+            raise Unreachable(connection_words(error), host=str(host), path=path) from error
         finally:
             self._observe(str(host), template, outcome, time.monotonic() - begun)
 
@@ -303,40 +302,3 @@ def _is_the_hosts_fault(error: PveError, method: str) -> bool:
         return method == "GET" and not error.path.startswith("/nodes/")
     broken = any(words in error.reason for words in _HOST_BROKEN)
     return method == "GET" and broken and not error.path.startswith("/nodes/")
-
-
-def _translate(error: ResourceException, host: str, path: str) -> PveError:
-    status = int(error.status_code)
-    # proxmoxer puts the reason phrase into `content`; it is the only text that a 401 or 595 has.
-    reason = " ".join(str(error.content or error.status_message or "").split())[:500]
-    if isinstance(error.errors, dict):
-        reason += " (" + "; ".join(f"{key}: {value}" for key, value in sorted(error.errors.items())).strip()[:500] + ")"
-    kind: type[PveError]
-    if status in _GONE_STATUS or "RPCEnvironment init request failed" in reason:
-        kind = Unreachable
-    elif status == 401:
-        kind = AuthFailed
-    elif status == 403:
-        kind = Forbidden
-    elif status == 404 or (status in (400, 500) and any(words in reason for words in _NOT_THERE)):
-        kind = NotFound
-    else:
-        kind = Rejected
-    return kind(f"{status} {reason}".strip(), host=host, path=path, status=status, reason=reason)
-
-
-def _connection_words(error: BaseException) -> str:
-    """Why there was no answer, in words that fit a table; urllib3's own text repeats addresses and object ids."""
-    text = str(error)
-    if isinstance(error, requests.exceptions.SSLError):
-        if "Fingerprints did not match" in text:
-            return "the certificate is not the one whose fingerprint is configured"
-        return "the certificate cannot be verified; configure fingerprint or ca_file"
-    if isinstance(error, requests.exceptions.ConnectTimeout):
-        return "no connection in time"
-    if isinstance(error, requests.exceptions.Timeout):
-        return "no answer in time"
-    for words in ("Connection refused", "No route to host", "Name or service not known", "reset by peer"):
-        if words in text:
-            return words.lower()
-    return f"the connection failed ({type(error).__name__})"
