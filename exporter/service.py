@@ -13,7 +13,7 @@ from exporter.heartbeats.http import HeartbeatApp
 from exporter.heartbeats.metrics import families as heartbeat_families
 from exporter.heartbeats.store import HeartbeatStore
 from exporter.own_metrics import OwnMetrics
-from exporter.poller import NODE_THREADS, ClusterPoller
+from exporter.poller import THREADS, ClusterPoller
 from exporter.snapshot import EVERYTHING, Snapshot
 from exporter.stops import StopStore
 from pvewatch.config import Cluster, ConfigError, Problem, Secret, Settings
@@ -163,7 +163,7 @@ class Exporter:
             raise ConfigError([Problem(f"clusters: {cluster.name}", "has no monitor token", remedy)])
         observe = partial(_observe, self.own, cluster.name)
         # A connection for each thread that may ask at once; fewer would be opened and thrown away all the time.
-        return PveClient(cluster, cluster.monitor, observe=observe, pool_size=NODE_THREADS + 1)
+        return PveClient(cluster, cluster.monitor, observe=observe, pool_size=THREADS + 1)
 
 
 def _observe(own: OwnMetrics, cluster: str, _host: str, endpoint: str, outcome: str, seconds: float) -> None:
