@@ -21,7 +21,7 @@ from proxmoxer import ResourceException
 from proxmoxer.core import ProxmoxResource
 
 from pvewatch.config import Cluster, HostPort, TokenRef
-from pvewatch.pve import parsers
+from pvewatch.pve import parsers, parsers_guests
 from pvewatch.pve.errors import BadAnswer, NotFound, PveError, Unreachable
 from pvewatch.pve.models import (
     ClusterStatus,
@@ -44,10 +44,14 @@ _Parsed = TypeVar("_Parsed")
 READ_TIMEOUT_SECONDS = 35.0
 CONNECT_TIMEOUT_SECONDS = 5.0
 HOST_REST_SECONDS = 60.0
+# What a host answers out of its own memory: with another host to ask, a silent one is not waited for longer.
+OWN_MEMORY_TIMEOUT_SECONDS = 8.0
+_OWN_MEMORY = frozenset({"/version", "/cluster/status", "/cluster/resources"})
 POOL_SIZE = 8
 _HOST_BROKEN = ("RPCEnvironment init request failed", "ipcc_send_rec", "Connection refused")
 
 Observer = Callable[[str, str, str, float], None]
+Pace = Callable[[str], None]
 
 
 class PveClient:
@@ -55,6 +59,7 @@ class PveClient:
 
     `observe(host, endpoint, outcome, seconds)` is called after every request; `endpoint` is a template such as
     `/nodes/{node}/status`, never the path of one guest; `outcome` is "ok" or the error class.
+    `pace(endpoint)` is called before every request and may wait.
     Every method raises a `PveError` and nothing else.
     """
 
@@ -67,26 +72,32 @@ class PveClient:
         read_timeout: float = READ_TIMEOUT_SECONDS,
         pool_size: int = POOL_SIZE,
         observe: Observer | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self.cluster = cluster
         self.token_id = token.token_id
         self._observe = observe or (lambda *_: None)
+        self._pace = pace or (lambda _: None)
         self._lock = threading.Lock()
         self._current = 0
         self._rests_until: dict[HostPort, float] = {}
         secret = token.secret.resolve()
-        self._links: dict[HostPort, tuple[ProxmoxResource, requests.Session]] = {
-            host: connect(
+
+        def link(host: HostPort, seconds: float) -> tuple[ProxmoxResource, requests.Session]:
+            return connect(
                 cluster,
                 host,
                 token.token_id,
                 secret,
                 connect_timeout=connect_timeout,
-                read_timeout=read_timeout,
+                read_timeout=seconds,
                 pool_size=pool_size,
             )
-            for host in cluster.hosts
-        }
+
+        self._links = {host: link(host, read_timeout) for host in cluster.hosts}
+        self._brisk_links = self._links
+        if len(cluster.hosts) > 1 and read_timeout > OWN_MEMORY_TIMEOUT_SECONDS:
+            self._brisk_links = {host: link(host, OWN_MEMORY_TIMEOUT_SECONDS) for host in cluster.hosts}
 
     def __enter__(self) -> Self:
         return self
@@ -98,7 +109,7 @@ class PveClient:
 
     def close(self) -> None:
         """Close the kept connections."""
-        for _, session in self._links.values():
+        for _, session in (*self._links.values(), *self._brisk_links.values()):
             session.close()
 
     # ── the cluster ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -139,6 +150,42 @@ class PveClient:
             "/nodes/{node}/{kind}/{vmid}/status/current", parsers.guest_status, node=node, kind=kind, vmid=vmid
         )
 
+    def guest_activities(self, node: str, kind: GuestKind, *, full: bool = True) -> dict[str, GuestActivity]:
+        """`GET /nodes/{node}/{kind}`, by id; only guests with VM.Audit. `full` asks each VM's QEMU for its counters.
+
+        One call for all guests of a node. A VM whose QEMU is silent has no counters; PVE waits 2 s for it.
+        """
+        params = {"full": 1} if full and kind == "qemu" else {}
+        template = f"/nodes/{{node}}/{kind}"
+        return self._get(template, lambda data: parsers_guests.activities(data, kind), params, node=node)
+
+    def node_netstat(self, node: str) -> dict[int, tuple[NicCounters, ...]]:
+        """`GET /nodes/{node}/netstat`: network cards by VMID, containers' too. Needs Sys.Audit on the node."""
+        return self._get("/nodes/{node}/netstat", parsers_guests.netstat, node=node)
+
+    def guest_snapshots(self, node: str, kind: GuestKind, vmid: int) -> GuestSnapshots:
+        """`GET /nodes/{node}/{kind}/{vmid}/snapshot`. Needs VM.Audit on the guest."""
+        return self._get(
+            "/nodes/{node}/{kind}/{vmid}/snapshot", parsers_guests.snapshots, node=node, kind=kind, vmid=vmid
+        )
+
+    def guest_pending_changes(self, node: str, kind: GuestKind, vmid: int) -> int:
+        """`GET /nodes/{node}/{kind}/{vmid}/pending`: how many options wait. Needs VM.Audit on the guest."""
+        return self._get(
+            "/nodes/{node}/{kind}/{vmid}/pending", parsers_guests.pending_changes, node=node, kind=kind, vmid=vmid
+        )
+
+    def guest_filesystems(self, node: str, vmid: int) -> tuple[Filesystem, ...]:
+        """`GET /nodes/{node}/qemu/{vmid}/agent/get-fsinfo`: needs VM.GuestAgent.Audit, before PVE 9 VM.Monitor.
+
+        Rejected when no agent answers (after 3 s), see `agent_is_silent`.
+        """
+        return self._get("/nodes/{node}/qemu/{vmid}/agent/get-fsinfo", parsers_guests.filesystems, node=node, vmid=vmid)
+
+    def guest_agent_ping(self, node: str, vmid: int) -> None:
+        """`POST /nodes/{node}/qemu/{vmid}/agent/ping`: changes nothing; privileges as for the file systems."""
+        self._ask("POST", "/nodes/{node}/qemu/{vmid}/agent/ping", lambda _: None, {}, node=node, vmid=vmid)
+
     # ── tasks ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def node_tasks(
@@ -178,6 +225,13 @@ class PveClient:
             node=self._node_of(upid),
             upid=upid,
         )
+
+    def read(self, template: str, params: dict[str, Any] | None = None, **parts: str | int) -> object:
+        """`GET` of any path, its `data` as it came: for what is passed on to people without being understood.
+
+        `template` is such as `/nodes/{node}/qemu/{vmid}/config`; `parts` fill its places and are quoted.
+        """
+        return self._get(template, lambda data: data, params=params, **parts)
 
     # ── actions ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -239,7 +293,9 @@ class PveClient:
         parse: Callable[[object], _Parsed],
         params: dict[str, Any],
     ) -> _Parsed:
-        resource = self._links[host][0](path.lstrip("/"))
+        links = self._brisk_links if template in _OWN_MEMORY else self._links
+        resource = links[host][0](path.lstrip("/"))
+        self._pace(template)
         begun = time.monotonic()
         outcome = "ok"
         try:
