@@ -34,6 +34,7 @@ from pvewatch.pve.models import (
     Task,
     Version,
 )
+from pvewatch.pve.models_guests import Filesystem, GuestActivity, GuestSnapshots, NicCounters
 from pvewatch.pve.translation import connection_words, translate
 from pvewatch.pve.transport import AnswerTooLarge, NotJson, connect
 
@@ -178,7 +179,7 @@ class PveClient:
     def guest_filesystems(self, node: str, vmid: int) -> tuple[Filesystem, ...]:
         """`GET /nodes/{node}/qemu/{vmid}/agent/get-fsinfo`: needs VM.GuestAgent.Audit, before PVE 9 VM.Monitor.
 
-        Rejected when no agent answers (after 3 s), see `agent_is_silent`.
+        Rejected with "QEMU guest agent is not running" when it does not answer; PVE waits 3 s for it.
         """
         return self._get("/nodes/{node}/qemu/{vmid}/agent/get-fsinfo", parsers_guests.filesystems, node=node, vmid=vmid)
 
