@@ -35,6 +35,7 @@ from pvewatch.pve.models import (
     Version,
 )
 from pvewatch.pve.models_guests import Filesystem, GuestActivity, GuestSnapshots, NicCounters
+from pvewatch.pve.monitoring import MonitoringCalls
 from pvewatch.pve.translation import connection_words, translate
 from pvewatch.pve.transport import AnswerTooLarge, NotJson, connect
 
@@ -55,7 +56,7 @@ Observer = Callable[[str, str, str, float], None]
 Pace = Callable[[str], None]
 
 
-class PveClient:
+class PveClient(MonitoringCalls):
     """One cluster seen with one token. Safe for use by several threads.
 
     `observe(host, endpoint, outcome, seconds)` is called after every request; `endpoint` is a template such as
