@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
+from weakref import WeakSet
 
 from exporter.snapshot import Snapshot, View
 
@@ -54,6 +55,26 @@ class Page:
         self._parts: dict[tuple[str, str, str], tuple[tuple[int, ...], bytes]] = {}
         self._clusters: list[str] = []
         self._joined: bytes | None = None
+        self._forgotten: WeakSet[Snapshot] = WeakSet()
+
+    def forget(self, snapshot: Snapshot) -> None:
+        """Take a cluster off the page; a refresh of this snapshot that is still under way puts nothing back."""
+        cluster = snapshot.cluster
+        with self._lock:
+            self._forgotten.add(snapshot)
+            self._parts = {key: part for key, part in self._parts.items() if key[1] != cluster}
+            if cluster in self._clusters:
+                self._clusters.remove(cluster)
+            self._joined = None
+
+    def series(self) -> dict[str, int]:
+        """Configured cluster → how many series it has on the page."""
+        with self._lock:
+            found = dict.fromkeys(self._clusters, 0)
+            for (_, cluster, _), (_, part) in self._parts.items():
+                # One line is one series: values and labels have their line feeds escaped.
+                found[cluster] = found.get(cluster, 0) + part.count(b"\n")
+            return found
 
     def refresh(self, snapshot: Snapshot) -> int:
         """Write again what has changed in that cluster; returns how many families were written."""
@@ -68,6 +89,8 @@ class Page:
             if known is None or known[0] != state:
                 fresh[key] = (state, write_samples(metric.name, metric.labels, metric.samples(view), view.cluster))
         with self._lock:
+            if snapshot in self._forgotten:
+                return 0
             for key, part in fresh.items():
                 known = self._parts.get(key)
                 if known is None or sum(known[0]) <= sum(part[0]):

@@ -1,13 +1,19 @@
-"""`pvewatch exporter`: start everything, wait for the signal, stop everything."""
+"""`pvewatch exporter`: start everything, wait for the signal, stop everything.
+
+SIGHUP reads the configuration again: clusters that are configured as before go on undisturbed.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
+from collections.abc import Callable
 
 from exporter.heartbeats.store import StoreUnusable
 from exporter.http import create_app
+from exporter.peer.endpoint import Peer, observer
 from exporter.service import Exporter
 from exporter.stops import StopsUnusable
 from pvewatch.config import ConfigError, Problem, Settings, internal_secret
@@ -17,11 +23,16 @@ from pvewatch.serve import Server, serve
 _log = logging.getLogger(__name__)
 
 
-def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT. Raises ConfigError and PortTaken before anything is served."""
-    stop = threading.Event()
+def run(settings: Settings, load: Callable[[], Settings] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT. Raises ConfigError and PortTaken before anything is served.
+
+    `load` reads the configuration again when SIGHUP comes; without it that signal is ignored.
+    """
+    stop, reload_wanted = threading.Event(), threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())
+    # From the first moment on: unheard, the signal would end the process.
+    signal.signal(signal.SIGHUP, lambda *_: reload_wanted.set())
     for cluster in settings.clusters:
         if not cluster.verify_tls:
             _log.warning("%s: verify_tls is off, so whoever is on the network can take its token", cluster.name)
@@ -32,10 +43,11 @@ def run(settings: Settings) -> None:
     except (StoreUnusable, StopsUnusable) as error:
         place, _, words = str(error).partition(": ")
         raise ConfigError([Problem(place, words, "see above")]) from error
+    peer = Peer(settings, os.environ, observe=observer(exporter.own))
     listeners: list[Server] = []
     try:
         own = settings.exporter
-        listeners.append(serve(create_app(exporter, inventory_secret), own.listen))
+        listeners.append(serve(create_app(exporter, inventory_secret, peer), own.listen))
         listeners.append(
             serve(
                 exporter.heartbeat_app,
@@ -48,6 +60,12 @@ def run(settings: Settings) -> None:
         exporter.start()
         for listener in listeners:
             listener.start()
+        if load is not None:
+            # A thread of its own: asking new hosts which cluster they are takes a while, and SIGTERM must not wait.
+            keep = threading.Thread(
+                target=_reload_when_wanted, args=(exporter, load, reload_wanted), name="reload", daemon=True
+            )
+            keep.start()
         _log.info(
             "exporter at http://%s:%d/metrics, heartbeats at port %d", *listeners[0].address, listeners[1].address[1]
         )
@@ -56,3 +74,32 @@ def run(settings: Settings) -> None:
         for listener in listeners:
             listener.stop()
         exporter.stop()
+        peer.close()
+
+
+def _reload_when_wanted(exporter: Exporter, load: Callable[[], Settings], wanted: threading.Event) -> None:
+    while True:
+        wanted.wait()
+        wanted.clear()
+        reload(exporter, load)
+
+
+def reload(exporter: Exporter, load: Callable[[], Settings]) -> bool:
+    """Read the configuration again and watch its clusters; False, with all mistakes in the log, when it is not valid.
+
+    Only `clusters` and the exporter's intervals take effect; the rest is that of the start.
+    """
+    before = exporter.settings
+    try:
+        settings = load()
+        exporter.reload(settings, group_by_asking(settings))
+    except ConfigError as error:
+        for problem in error.problems:
+            _log.error("not reloaded: %s: %s; %s", problem.place, problem.message, problem.remedy)
+        exporter.own.reloaded("failed")
+        return False
+    own, was = settings.exporter, before.exporter
+    if (own.listen, own.heartbeat_listen, settings.data_dir) != (was.listen, was.heartbeat_listen, before.data_dir):
+        _log.warning("listen, heartbeat_listen and data_dir take effect at the next start")
+    exporter.own.reloaded("ok")
+    return True

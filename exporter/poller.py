@@ -56,8 +56,12 @@ class ClusterPoller:
         *,
         clock: Callable[[], float] = time.time,
         ran: Callable[[str, str], object] = lambda _collector, _outcome: None,
+        stopped: threading.Event | None = None,
     ) -> None:
-        """`ran(collector, outcome)` is called after each run; the outcome is "ok" or the error's class."""
+        """`ran(collector, outcome)` is called after each run; the outcome is "ok" or the error's class.
+
+        `stopped` is set when the poller is to end, for whoever waits elsewhere.
+        """
         self.cluster = cluster
         self.snapshot = snapshot
         self._client = client
@@ -78,7 +82,7 @@ class ClusterPoller:
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
         self._pool = JobPool(f"ask-{cluster.name}", THREADS)
-        self._stop = threading.Event()
+        self._stop = stopped or threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"poll-{cluster.name}", daemon=True)
 
     @property
