@@ -12,6 +12,7 @@ from functools import partial
 
 from exporter import inventory, outcomes
 from exporter.collectors import COLLECTORS
+from exporter.collectors.selection import selected
 from exporter.exposition import Page
 from exporter.guest_detail import CALL_SECONDS, GuestReader
 from exporter.heartbeats.http import HeartbeatApp
@@ -230,6 +231,8 @@ class Exporter:
         # Other hosts altogether are another cluster under the same name: its figures would be wrong here.
         same = before is not None and set(before.group.cluster.hosts) & set(cluster.hosts)
         snapshot = before.snapshot if before is not None and same else Snapshot(cluster.name)
+        collectors = selected(COLLECTORS, settings)
+        snapshot.forget_collectors(frozenset(collector.name for collector in collectors))
         # An empty page first: HELP and TYPE of all families are there before anything has been asked.
         self._page.refresh(snapshot)
         poller = ClusterPoller(
@@ -238,7 +241,7 @@ class Exporter:
             snapshot,
             settings,
             self._stops,
-            COLLECTORS,
+            collectors,
             self._page.refresh,
             clock=self._clock,
             ran=partial(self.own.collector_ran, cluster.name),
@@ -287,6 +290,10 @@ def _identities(groups: Sequence[Group], settings: ExporterSettings) -> list[tup
     """
     found: list[tuple[object, ...]] = []
     problems: list[Problem] = []
+    try:
+        selected(COLLECTORS, settings)
+    except ConfigError as error:
+        problems += error.problems
     for group in groups:
         try:
             found.append((group, _secret_digest(group.cluster), settings))

@@ -58,9 +58,13 @@ class ConfigReading:
 
 @dataclass(frozen=True, slots=True)
 class GuestConfigs:
-    """What the config collector knows of one node's guests, by id such as `qemu/100`."""
+    """What the config collector knows of one node's guests, by id such as `qemu/100`.
+
+    `refused` says when one could not be read the last time (unix seconds).
+    """
 
     by_id: Mapping[str, ConfigReading]
+    refused: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,13 @@ class Snapshot:
         """Drop the readings of nodes that are no longer part of the cluster."""
         with self._lock:
             for key in [key for key in self._readings if key[1] and key[1] not in present]:
+                del self._readings[key]
+                self._advance(key[0])
+
+    def forget_collectors(self, present: frozenset[str]) -> None:
+        """Drop the readings of collectors that do not run any more."""
+        with self._lock:
+            for key in [key for key in self._readings if key[0] not in present]:
                 del self._readings[key]
                 self._advance(key[0])
 
