@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from exporter.heartbeats.store import StoreUnusable
 from exporter.http import create_app
+from exporter.peer import alone
 from exporter.peer.endpoint import Peer, observer
 from exporter.service import Exporter
 from exporter.stops import StopsUnusable
@@ -28,6 +29,9 @@ def run(settings: Settings, load: Callable[[], Settings] | None = None) -> None:
 
     `load` reads the configuration again when SIGHUP comes; without it that signal is ignored.
     """
+    if not settings.clusters:
+        alone.run(settings)
+        return
     stop, reload_wanted = threading.Event(), threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())
@@ -63,7 +67,7 @@ def run(settings: Settings, load: Callable[[], Settings] | None = None) -> None:
         if load is not None:
             # A thread of its own: asking new hosts which cluster they are takes a while, and SIGTERM must not wait.
             keep = threading.Thread(
-                target=_reload_when_wanted, args=(exporter, load, reload_wanted), name="reload", daemon=True
+                target=_reload_when_wanted, args=(exporter, peer, load, reload_wanted), name="reload", daemon=True
             )
             keep.start()
         _log.info(
@@ -77,11 +81,12 @@ def run(settings: Settings, load: Callable[[], Settings] | None = None) -> None:
         peer.close()
 
 
-def _reload_when_wanted(exporter: Exporter, load: Callable[[], Settings], wanted: threading.Event) -> None:
+def _reload_when_wanted(exporter: Exporter, peer: Peer, load: Callable[[], Settings], wanted: threading.Event) -> None:
     while True:
         wanted.wait()
         wanted.clear()
-        reload(exporter, load)
+        if reload(exporter, load):
+            peer.configure(exporter.settings)
 
 
 def reload(exporter: Exporter, load: Callable[[], Settings]) -> bool:
