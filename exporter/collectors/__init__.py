@@ -1,6 +1,17 @@
 """The areas that are read from Proxmox VE. To add one: a module, and a line here."""
 
-from exporter.collectors import config, node, resources, status, tasks, version
+from exporter.collectors import (
+    config,
+    guest_activity,
+    guest_agent,
+    guest_pending,
+    guest_snapshots,
+    node,
+    resources,
+    status,
+    tasks,
+    version,
+)
 from exporter.collectors.definition import Collector
 
 # In the order in which they are asked: the others look at what resources found.
@@ -11,4 +22,8 @@ COLLECTORS: tuple[Collector, ...] = (
     version.COLLECTOR,
     node.COLLECTOR,
     config.COLLECTOR,
+    guest_activity.COLLECTOR,
+    guest_snapshots.COLLECTOR,
+    guest_pending.COLLECTOR,
+    guest_agent.COLLECTOR,
 )

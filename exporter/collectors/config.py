@@ -1,6 +1,8 @@
-"""Which guests start at boot, out of `GET /nodes/{node}/{kind}/{vmid}/config`, for the guests of all nodes.
+"""What each guest's `GET /nodes/{node}/{kind}/{vmid}/config` says about starting at boot, its agent and protection.
 
     pve_onboot_status{cluster="home",id="qemu/100",node="pve1",type="qemu"} 1
+    pve_guest_agent_enabled{cluster="home",id="qemu/100"} 0
+    pve_guest_protection{cluster="home",id="qemu/100"} 0
 
 By hand: `pvesh get /nodes/pve1/qemu/100/config`. Needs VM.Audit on the guest.
 
@@ -37,8 +39,12 @@ def read(request: Request) -> GuestConfigs:
         raise NothingHere
     # From the whole cluster's view: a guest that has moved here is known already.
     known = {guest.id: request.view.configs[guest.id] for guest in guests if guest.id in request.view.configs}
+    previous = request.previous if isinstance(request.previous, GuestConfigs) else None
+    # Refused ones wait for their next turn like the others, or they would keep new ones from theirs.
+    limit = _every(request.settings)
+    refused = {key: at for key, at in previous.refused.items() if request.now - at < limit} if previous else {}
     problem: PveError | None = None
-    for guest in _due(guests, known, request):
+    for guest in _due([guest for guest in guests if guest.id not in refused], known, request):
         if request.stopping():
             break
         try:
@@ -50,13 +56,16 @@ def read(request: Request) -> GuestConfigs:
             break
         except PveError as error:
             problem = error
+            refused[guest.id] = request.now
             continue
         known[guest.id] = ConfigReading(config, request.now)
     keep = keep_seconds(request.settings)
-    answer = GuestConfigs({key: reading for key, reading in known.items() if request.now - reading.read_at <= keep})
-    if isinstance(request.previous, GuestConfigs) and request.previous.by_id == answer.by_id:
+    answer = GuestConfigs(
+        {key: reading for key, reading in known.items() if request.now - reading.read_at <= keep}, refused
+    )
+    if previous == answer:
         # The same object says that nothing has to be written again.
-        answer = request.previous
+        answer = previous
     if problem is not None:
         raise Incomplete(answer, problem)
     return answer
@@ -65,15 +74,19 @@ def read(request: Request) -> GuestConfigs:
 def _due(guests: list[Guest], known: dict[str, ConfigReading], request: Request) -> list[Guest]:
     nodes = max(1, len(request.view.resources.nodes) if request.view.resources else 1)
     new = [guest for guest in guests if guest.id not in known]
-    limit = request.settings.config_interval_seconds
+    limit = _every(request.settings)
     old = [guest for guest in guests if guest.id in known and request.now - known[guest.id].read_at >= limit]
     old.sort(key=lambda guest: known[guest.id].read_at)
     return new[: math.ceil(NEW_GUESTS_PER_RUN / nodes)] + old[: math.ceil(KNOWN_GUESTS_PER_RUN / nodes)]
 
 
+def _every(settings: ExporterSettings) -> float:
+    return settings.collector("config").interval_seconds or settings.config_interval_seconds
+
+
 def keep_seconds(settings: ExporterSettings) -> float:
     """How long a configuration counts: it is no figure and seldom changes, and a sweep of many guests takes a while."""
-    return max(settings.figures_expire_seconds, 6 * settings.config_interval_seconds)
+    return max(settings.figures_expire_seconds, 6 * _every(settings))
 
 
 def _onboot(view: View) -> Iterator[Sample]:
@@ -81,6 +94,20 @@ def _onboot(view: View) -> Iterator[Sample]:
         known = view.configs.get(guest.id)
         if known is not None and known.config.onboot is not None:
             yield (guest.id, guest.node, guest.kind), int(known.config.onboot)
+
+
+def _agent(view: View) -> Iterator[Sample]:
+    for guest in view.resources.guests if view.resources else ():
+        known = view.configs.get(guest.id)
+        if known is not None and guest.kind == "qemu":
+            yield (guest.id,), int(known.config.agent)
+
+
+def _protection(view: View) -> Iterator[Sample]:
+    for guest in view.resources.guests if view.resources else ():
+        known = view.configs.get(guest.id)
+        if known is not None:
+            yield (guest.id,), int(known.config.protection)
 
 
 METRICS = (
@@ -92,6 +119,32 @@ METRICS = (
         _onboot,
         reads=("resources",),
     ),
+    Metric(
+        "pve_guest_agent_enabled",
+        "gauge",
+        "Whether the VM's configuration switches the QEMU guest agent on.",
+        ("id",),
+        _agent,
+        reads=("resources",),
+    ),
+    Metric(
+        "pve_guest_protection",
+        "gauge",
+        "Whether the guest is protected against removal.",
+        ("id",),
+        _protection,
+        reads=("resources",),
+    ),
 )
 
-COLLECTOR = Collector("config", "node", read, METRICS, every_poll, keep_seconds)
+COLLECTOR = Collector(
+    "config",
+    "node",
+    read,
+    METRICS,
+    every_poll,
+    keep_seconds,
+    calls=("/nodes/{node}/{kind}/{vmid}/config",),
+    privilege="VM.Audit on /vms/{vmid}",
+    sweeps=True,
+)

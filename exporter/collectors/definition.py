@@ -58,6 +58,8 @@ class Collector:
 
     `interval` gives the seconds between two runs, `keep_seconds` how long an answer counts without a newer one.
     `calls` are the API calls as templates and `privilege` what they need, both for docs/metrics.md.
+    One that `sweeps` asks guest by guest, a few in each run: the configuration's interval_seconds is then the time
+    until a guest is asked again, and the collector sees to it itself.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Collector:
     keep_seconds: Callable[[ExporterSettings], float]
     calls: tuple[str, ...] = ()
     privilege: str = "any token"
+    sweeps: bool = False
 
 
 def every_poll(settings: ExporterSettings) -> float:

@@ -35,6 +35,8 @@ GUEST_STATES = (
     "unknown",
     "other",
 )
+# Beyond these a guest's tags stand on pve_guest_info only.
+MAX_TAGS = 16
 NODE_STATES = ("online", "offline", "unknown")
 
 
@@ -137,6 +139,18 @@ def _guest_info(view: View) -> Iterator[Sample]:
         yield (guest.id, guest.node, guest.name or "", guest.kind, str(int(guest.template)), guest.tags or ""), 1
 
 
+def _tag_info(view: View) -> Iterator[Sample]:
+    for guest in _guests(view):
+        for tag in guest.tag_list[:MAX_TAGS]:
+            yield (guest.id, tag), 1
+
+
+def _pool_info(view: View) -> Iterator[Sample]:
+    for guest in _guests(view):
+        if guest.pool is not None:
+            yield (guest.id, guest.pool), 1
+
+
 def _storage_info(view: View) -> Iterator[Sample]:
     for storage in _storages(view):
         yield (storage.id, storage.node, storage.storage, storage.plugin_type or "", ",".join(storage.content)), 1
@@ -199,6 +213,13 @@ METRICS = (
         _figure("memory_limit_bytes", _nodes, _guests),
     ),
     Metric("pve_memory_usage_bytes", "gauge", "Used memory.", _ID, _figure("memory_used_bytes", _nodes, _guests)),
+    Metric(
+        "pve_guest_memory_host_bytes",
+        "gauge",
+        "Memory that the VM takes from its node, QEMU's own included; since PVE 9.",
+        _ID,
+        _figure("memory_host_bytes", _guests),
+    ),
     Metric(
         "pve_network_transmit_bytes",
         "gauge",
@@ -285,6 +306,20 @@ METRICS = (
         "The guest as PVE describes it; always 1.",
         ("id", "node", "name", "type", "template", "tags"),
         _guest_info,
+    ),
+    Metric(
+        "pve_guest_tag_info",
+        "gauge",
+        "One series for each tag of the guest; always 1.",
+        ("id", "tag"),
+        _tag_info,
+    ),
+    Metric(
+        "pve_guest_pool_info",
+        "gauge",
+        "The resource pool of the guest, where it has one and the token may see it; always 1.",
+        ("id", "pool"),
+        _pool_info,
     ),
     Metric(
         "pve_storage_info",

@@ -29,7 +29,7 @@ def selected(collectors: Sequence[Collector], settings: ExporterSettings) -> tup
 
 def _with_interval(collector: Collector, settings: ExporterSettings) -> Collector:
     seconds = settings.collector(collector.name).interval_seconds
-    if seconds is None:
+    if seconds is None or collector.sweeps:
         return collector
     return replace(
         collector,
