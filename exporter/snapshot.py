@@ -68,10 +68,16 @@ class GuestConfigs:
 
 
 @dataclass(frozen=True, slots=True)
-class PersonStops:
-    """VMID → when a person's task stopped it (unix seconds), for guests not started since."""
+class TaskReport:
+    """What the tasks say. Times are unix seconds.
 
-    by_vmid: Mapping[int, float]
+    `stops`: VMID → when a person's task stopped it, for guests not started since. `totals`: (type, result) → how many
+    have ended, and when the newest did. `running`: type → how many run now.
+    """
+
+    stops: Mapping[int, float]
+    totals: Mapping[tuple[str, str], tuple[int, float | None]]
+    running: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +176,7 @@ class Snapshot:
         configs: dict[str, ConfigReading] = {}
         for answer in _values(readings, "config", GuestConfigs):
             configs.update(answer.by_id)
-        stops = next(iter(_values(readings, "tasks", PersonStops)), None)
+        tasks = next(iter(_values(readings, "tasks", TaskReport)), None)
         return View(
             cluster=self.cluster,
             readings=readings,
@@ -179,7 +185,7 @@ class Snapshot:
             version=next(iter(_values(readings, "version", Version)), None),
             node_details=tuple(_values(readings, "node", NodeDetail)),
             configs=MappingProxyType(configs),
-            person_stops=None if stops is None else stops.by_vmid,
+            person_stops=None if tasks is None else tasks.stops,
         )
 
     def _put(self, key: Key, reading: Reading) -> None:
