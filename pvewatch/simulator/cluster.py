@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +41,8 @@ class Cluster:
         self.refresh_seconds = refresh_seconds
         self.tasks = TaskStore(world.nodes, min(node.booted_at for node in world.nodes.values()))
         self.lifecycle = Lifecycle(world, self.tasks, speed)
+        # How often each path of the routes was asked, refusals included.
+        self.requests: Counter[str] = Counter()
         self._faults: list[Fault] = []
         for _, fault in SCENARIOS[scenario]:
             self._check(fault)
