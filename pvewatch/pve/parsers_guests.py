@@ -128,7 +128,10 @@ def filesystems(data: object) -> tuple[Filesystem, ...]:
     Windows volumes have mount points such as `C:\\`. A guest agent before QEMU 3 tells no sizes: then there are none.
     """
     chosen: dict[str, Filesystem] = {}
-    for row in rows(mapping(data).get("result")):
+    result = mapping(data).get("result")
+    if isinstance(result, dict):
+        return ()  # An agent whose administrator has switched this question off answers with an error of its own.
+    for row in rows(result):
         mountpoint, size = text(row.get("mountpoint")), number(row.get("total-bytes"))
         kind = (text(row.get("type")) or "").lower()
         if mountpoint is None or not size or size < 0 or kind in _PASSING_TYPES or len(mountpoint) > 200:
