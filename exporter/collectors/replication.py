@@ -140,5 +140,5 @@ COLLECTOR = Collector(
     every_node_interval,
     keep_node_interval,
     calls=("/nodes/{node}/replication",),
-    privilege="VM.Audit on each replicated guest",
+    privilege="VM.Audit on /vms/{vmid} of every replicated guest",
 )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from exporter.stops import SCHEMA_VERSION
 from tests.exporter.conftest import Bench, Clock, RecordedCluster, recorded
 from tests.pve.conftest import Answer
 
@@ -379,4 +380,4 @@ def test_the_stops_are_kept_where_only_the_exporter_may_read(bench: Bench) -> No
     path = bench.exporter.settings.data_dir / "exporter.db"
     assert path.stat().st_mode & 0o077 == 0
     with sqlite3.connect(path) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
