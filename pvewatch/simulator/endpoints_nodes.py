@@ -144,12 +144,20 @@ def node_time(call: Call) -> Answer:
 
 
 def subscription(call: Call) -> Answer:
-    """/nodes/N/subscription: none; the server id only with Sys.Audit."""
-    answer: dict[str, Any] = {
-        "status": "notfound",
-        "message": "There is no subscription key",
-        "url": "https://www.proxmox.com/en/proxmox-virtual-environment/pricing",
-    }
+    """/nodes/N/subscription: none unless set up; the server id only with Sys.Audit."""
+    subscribed = call.cluster.world.subscription
+    answer: dict[str, Any] = {"url": "https://www.proxmox.com/en/proxmox-virtual-environment/pricing"}
+    if subscribed is None:
+        answer |= {"status": "notfound", "message": "There is no subscription key"}
+    else:
+        answer |= {
+            "status": subscribed.status,
+            "level": subscribed.level,
+            "productname": "Proxmox VE Community Subscription 2 CPUs/year",
+            "nextduedate": subscribed.next_due,
+            "sockets": 2,
+            "checktime": int(call.now) // 86400 * 86400,
+        }
     if call.token.may(f"/nodes/{call.node.name}", "Sys.Audit"):
         answer["serverid"] = f"{call.cluster.world.seed:032X}"[:32]
     return Answer(answer)

@@ -16,7 +16,7 @@ _FIELDS = {
     "status": {"code", "path"},
     "slow": {"path", "seconds"},
 }
-_LOCKS = ("backup", "clone", "create", "migrate", "rollback", "snapshot", "snapshot-delete", "suspended", "suspending")
+LOCKS = ("backup", "clone", "create", "migrate", "rollback", "snapshot", "snapshot-delete", "suspended", "suspending")
 _REASONS = {401: "Authentication failed!", 403: "Permission check failed", 595: "Connection refused"}
 _LONGEST_PATTERN = 200
 _LONGEST_WAIT_SECONDS = 120
@@ -69,8 +69,8 @@ def parse(description: object) -> Fault:
     for name, value in values.items():
         if not isinstance(value, int if name in ("code", "seconds") else str) or isinstance(value, bool):
             raise BadFault(f"{name}: wrong type")
-    if kind == "lock" and values["lock"] not in _LOCKS:
-        raise BadFault(f"lock: one of {', '.join(_LOCKS)}")
+    if kind == "lock" and values["lock"] not in LOCKS:
+        raise BadFault(f"lock: one of {', '.join(LOCKS)}")
     if kind == "status" and not 400 <= values["code"] <= 599:
         raise BadFault("code: an HTTP error status from 400 to 599")
     if kind == "slow" and not 0 <= values["seconds"] <= _LONGEST_WAIT_SECONDS:
