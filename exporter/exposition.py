@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 from weakref import WeakSet
@@ -18,6 +18,7 @@ from weakref import WeakSet
 from exporter.snapshot import Snapshot, View
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+PIECE_BYTES = 64 * 1024
 
 Number = int | float
 MetricType = Literal["gauge", "counter"]
@@ -54,7 +55,7 @@ class Page:
         self._lock = threading.Lock()
         self._parts: dict[tuple[str, str, str], tuple[tuple[int, ...], bytes]] = {}
         self._clusters: list[str] = []
-        self._joined: bytes | None = None
+        self._pieces: list[bytes] | None = None
         self._forgotten: WeakSet[Snapshot] = WeakSet()
 
     def forget(self, snapshot: Snapshot) -> None:
@@ -65,7 +66,7 @@ class Page:
             self._parts = {key: part for key, part in self._parts.items() if key[1] != cluster}
             if cluster in self._clusters:
                 self._clusters.remove(cluster)
-            self._joined = None
+            self._pieces = None
 
     def series(self) -> dict[str, int]:
         """Configured cluster → how many series it has on the page."""
@@ -97,26 +98,48 @@ class Page:
                     self._parts[key] = part
             if snapshot.cluster not in self._clusters:
                 self._clusters.append(snapshot.cluster)
-            self._joined = None
+            self._pieces = None
         return len(fresh)
 
-    def text(self) -> bytes:
-        """The page as it is now."""
+    def pieces(self) -> list[bytes]:
+        """The page as it is now, in pieces that are worth sending: nothing large is copied for it."""
         with self._lock:
-            if self._joined is None:
-                pieces: list[bytes] = []
+            if self._pieces is None:
                 sources: dict[str, list[str]] = {}
                 for source, metric in self._rows:
                     sources.setdefault(metric.name, []).append(source)
+                found: list[bytes] = []
                 for name, head in self._heads.items():
-                    pieces.append(head)
+                    found.append(head)
                     for cluster in self._clusters:
-                        for source in sources[name]:
-                            part = self._parts.get((name, cluster, source))
-                            if part:
-                                pieces.append(part[1])
-                self._joined = b"".join(pieces)
-            return self._joined
+                        parts = (self._parts.get((name, cluster, source)) for source in sources[name])
+                        found += [part[1] for part in parts if part and part[1]]
+                self._pieces = list(_gathered(found))
+            return self._pieces
+
+    def text(self) -> bytes:
+        """The page as it is now, in one."""
+        return b"".join(self.pieces())
+
+
+def _gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes with small neighbours put together."""
+    small: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        if len(piece) >= PIECE_BYTES:
+            if small:
+                yield b"".join(small)
+                small, size = [], 0
+            yield piece
+            continue
+        small.append(piece)
+        size += len(piece)
+        if size >= PIECE_BYTES:
+            yield b"".join(small)
+            small, size = [], 0
+    if small:
+        yield b"".join(small)
 
 
 def header(name: str, kind: str, text: str) -> bytes:

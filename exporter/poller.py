@@ -37,6 +37,8 @@ MAX_PAUSE_UNREACHABLE_SECONDS = 60.0
 PATIENCE_SECONDS = 5.0
 # Whoever took longer than this waits with the slow ones next time.
 SLOW_SECONDS = 2.0
+# How soon a node's answer is on the page.
+SHOW_SECONDS = 2.0
 # What a mistake in a collector, or a full disk below its store, can raise: it is told as an error of that collector.
 _OWN_FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, OSError, sqlite3.Error)
 
@@ -81,6 +83,7 @@ class ClusterPoller:
         self._busy: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
+        self._nodes_answered = threading.Event()
         self._pool = JobPool(f"ask-{cluster.name}", THREADS)
         self._stop = stopped or threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"poll-{cluster.name}", daemon=True)
@@ -137,14 +140,24 @@ class ClusterPoller:
     def _run(self) -> None:
         interval = self._settings.poll_interval_seconds
         while not self._stop.is_set():
-            begun = time.monotonic()
+            due = time.monotonic() + interval
             self.poll()
-            self._stop.wait(max(0.05, interval - (time.monotonic() - begun)))
+            while not self._stop.wait(max(0.05, min(SHOW_SECONDS, due - time.monotonic()))):
+                self._show_nodes()
+                if time.monotonic() >= due:
+                    break
+
+    def _show_nodes(self) -> None:
+        if self._nodes_answered.is_set():
+            self._nodes_answered.clear()
+            self._changed(self.snapshot)
 
     def settle(self, timeout: float) -> bool:
         """Wait until nothing is being asked; False when something still is after `timeout` seconds."""
         with self._lock:
-            return self._idle.wait_for(lambda: not self._busy, timeout)
+            settled = self._idle.wait_for(lambda: not self._busy, timeout)
+        self._show_nodes()
+        return settled
 
     def _ask_nodes(self) -> None:
         view = self.snapshot.view()
@@ -211,7 +224,10 @@ class ClusterPoller:
                     self._keep(collector, node, outage)
                 else:
                     outage = self._run_collector(collector, node)
-            if not self._stop.is_set():
+            if node and self._thread.is_alive():
+                # Many nodes answer in a moment: their figures are put on the page together.
+                self._nodes_answered.set()
+            elif not self._stop.is_set():
                 self._changed(self.snapshot)
             if due[0] is self._wide[0]:
                 self._outage = outage

@@ -171,13 +171,17 @@ class Exporter:
         """The clusters that have not been asked once yet."""
         return [poller.cluster.name for poller in self.pollers if not poller.tried]
 
-    def metrics(self) -> bytes:
-        """The page of /metrics as of now."""
+    def metrics_pieces(self) -> list[bytes]:
+        """The page of /metrics as of now, in pieces to be sent one after the other."""
         self._expire()
         now = self._clock()
         ages = {name: _age(watched.snapshot, now) for name, watched in self._watched.items()}
         self.own.show_clusters(ages, self._page.series())
-        return b"".join((self._page.text(), self._heartbeat_page.text(), self.own.text()))
+        return [*self._page.pieces(), self._heartbeat_page.text(), self.own.text()]
+
+    def metrics(self) -> bytes:
+        """The page of /metrics as of now."""
+        return b"".join(self.metrics_pieces())
 
     def inventory(self) -> Inventory:
         """The inventory as of now."""
