@@ -114,7 +114,7 @@ def create_app(
 
 
 def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT. Raises ConfigError, also for a database that cannot be opened, and PortTaken."""
+    """Serve until SIGTERM or SIGINT. Raises ConfigError, also where the database cannot be opened, and CannotListen."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -177,7 +178,11 @@ def _new_password(from_stdin: bool) -> str:
 
 def _audit(store: Store, event: str, name: str, **detail: str) -> None:
     # Who ran the command is who the operating system says it is; the person it is about is in the detail.
-    actor = f"{getpass.getuser()} (command line)"
+    try:
+        account = getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name
+        account = f"uid {os.getuid()}"
+    actor = f"{account} (command line)"
     store.audit.write(event, actor=actor, origin="person", now=time.time(), detail={"name": name, **detail})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from exporter.expectations import expected_running
-from exporter.heartbeats.store import HeartbeatStore, to_entry
+from exporter.heartbeats.store import HeartbeatStore, is_from, to_entry
 from exporter.snapshot import Snapshot, View
 from pvewatch.config import Cluster
 from pvewatch.inventory import ClusterEntry, GuestEntry, GuestKind, Inventory, NodeEntry, StorageEntry
@@ -121,11 +121,12 @@ def _guest(
         tags=list(guest.tag_list),
         ha_state=guest.ha_state,
         uptime_seconds=guest.uptime_seconds,
+        booted_at=view.boots.get(guest.vmid),
         onboot=known.config.onboot if known else None,
         expected_running=bool(expected_running(guest, view)),
         pool=guest.pool,
         cpu_ratio=guest.cpu_ratio,
         memory_used_bytes=guest.memory_used_bytes,
         memory_limit_bytes=guest.memory_limit_bytes,
-        heartbeat=to_entry(record, now, timeout) if record else None,
+        heartbeat=to_entry(record, now, timeout) if record and is_from(record, guest.kind) else None,
     )

@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 def run(settings: Settings, load: Callable[[], Settings] | None = None) -> None:
-    """Serve until SIGTERM or SIGINT. Raises ConfigError and PortTaken before anything is served.
+    """Serve until SIGTERM or SIGINT. Raises ConfigError and CannotListen before anything is served.
 
     `load` reads the configuration again when SIGHUP comes; without it that signal is ignored.
     """
@@ -46,7 +46,8 @@ def run(settings: Settings, load: Callable[[], Settings] | None = None) -> None:
         exporter = Exporter(settings, group_by_asking(settings), heartbeat_secret)
     except (StoreUnusable, StopsUnusable) as error:
         place, _, words = str(error).partition(": ")
-        raise ConfigError([Problem(place, words, "see above")]) from error
+        message, _, remedy = words.rpartition("; ")
+        raise ConfigError([Problem(place, message, remedy)]) from error
     peer = Peer(settings, os.environ, observe=observer(exporter.own))
     listeners: list[Server] = []
     try:

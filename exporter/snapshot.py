@@ -71,11 +71,13 @@ class GuestConfigs:
 class TaskReport:
     """What the tasks say. Times are unix seconds.
 
-    `stops`: VMID → when a person's task stopped it, for guests not started since. `totals`: (type, result) → how many
-    have ended, and when the newest did. `running`: type → how many run now.
+    `person_stops`: VMID → when a person's task stopped it, for guests not started since. `boots`: VMID → when a task
+    last started, restarted or reset it. `totals`: (type, result) → how many have ended, and when the newest did.
+    `running`: type → how many run now.
     """
 
-    stops: Mapping[int, float]
+    person_stops: Mapping[int, float]
+    boots: Mapping[int, float]
     totals: Mapping[tuple[str, str], tuple[int, float | None]]
     running: Mapping[str, int]
 
@@ -92,6 +94,7 @@ class View:
     node_details: tuple[NodeDetail, ...] = ()
     configs: Mapping[str, ConfigReading] = field(default_factory=dict)
     person_stops: Mapping[int, float] | None = None
+    boots: Mapping[int, float] = field(default_factory=dict)
 
     def answers(self, collector: str, kind: type[_Kind]) -> list[_Kind]:
         """What that collector has answered and is still worth believing, one for each node, in the nodes' order.
@@ -185,7 +188,8 @@ class Snapshot:
             version=next(iter(_values(readings, "version", Version)), None),
             node_details=tuple(_values(readings, "node", NodeDetail)),
             configs=MappingProxyType(configs),
-            person_stops=None if tasks is None else tasks.stops,
+            person_stops=None if tasks is None else tasks.person_stops,
+            boots={} if tasks is None else tasks.boots,
         )
 
     def _put(self, key: Key, reading: Reading) -> None:

@@ -15,7 +15,7 @@ import click
 from pvewatch import __version__
 from pvewatch.config import ConfigError, Settings, internal_secret, load_settings
 from pvewatch.logging import configure
-from pvewatch.serve import PortTaken
+from pvewatch.serve import CannotListen
 
 EXIT_CONFIGURATION = 2
 
@@ -170,7 +170,14 @@ def render(settings: SettingsSource, out: Path, layout: Any) -> None:
     """Write the configuration of Prometheus, Alertmanager and Grafana."""
     from pvewatch.render import write_all
 
-    for path in write_all(settings.load(), out, layout):
+    try:
+        written = write_all(settings.load(), out, layout)
+    except OSError as error:
+        place = error.filename or out
+        raise click.ClickException(
+            f"cannot write {place}: {error.strerror}; choose a folder of yours with --out"
+        ) from error
+    for path in written:
         click.echo(path)
 
 
@@ -181,11 +188,13 @@ def render(settings: SettingsSource, out: Path, layout: Any) -> None:
 def agent_token(settings: SettingsSource, cluster: str, vmid: int) -> None:
     """Print the heartbeat token of one guest."""
     from exporter.heartbeats.tokens import token
+    from pvewatch.pve.grouping import group_as_remembered
 
     loaded = settings.load()
-    if loaded.cluster(cluster) is None:
-        known = ", ".join(entry.name for entry in loaded.clusters)
-        raise click.BadParameter(f"{cluster!r} is not configured; known are: {known}", param_hint="CLUSTER")
+    # The exporter takes heartbeats under the name that joined hosts go by, and under no other.
+    known = [group.cluster.name for group in group_as_remembered(loaded)]
+    if cluster not in known:
+        raise click.BadParameter(f"{cluster!r} is not a cluster; known are: {', '.join(known)}", param_hint="CLUSTER")
     try:
         secret = internal_secret(loaded, "heartbeat", create=True)
     except ConfigError as error:
@@ -200,7 +209,7 @@ def main() -> None:
         cli()
     except ConfigError as error:
         fail_configuration(error)
-    except PortTaken as error:
+    except CannotListen as error:
         click.secho(str(error), fg="red", err=True)
         sys.exit(1)
 

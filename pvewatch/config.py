@@ -47,6 +47,7 @@ __all__ = [
     "PrometheusSettings",
     "Secret",
     "SecretRef",
+    "Section",
     "Settings",
     "TokenRef",
     "internal_secret",

@@ -14,6 +14,7 @@ from pvewatch.secrets import Secret
 
 INVENTORY_PATH = "/api/v1/inventory"
 MAX_INVENTORY_BYTES = 64 * 1024 * 1024
+_CHUNK_BYTES = 256 * 1024
 
 GuestKind = Literal["qemu", "lxc"]
 
@@ -35,7 +36,11 @@ class HeartbeatEntry(_Entry):
 
 
 class GuestEntry(_Entry):
-    """A VM or container. A figure that is not known is None."""
+    """A VM or container. A figure that is not known is None.
+
+    `booted_at` (unix seconds) is the end of the newest task that started, restarted or reset it, as far back as Proxmox
+    VE's task list goes: a reset does not show in `uptime_seconds`.
+    """
 
     cluster: str
     kind: GuestKind
@@ -49,6 +54,7 @@ class GuestEntry(_Entry):
     tags: list[str] = Field(default_factory=list)
     ha_state: str | None = None
     uptime_seconds: float | None = None
+    booted_at: float | None = None
     onboot: bool | None = None
     expected_running: bool = False
     pool: str | None = None
@@ -186,22 +192,32 @@ class InventoryClient:
         """
         headers = {"Authorization": f"Bearer {self._token.reveal()}"}
         try:
-            with requests.get(
-                self._url, headers=headers, timeout=self._timeout, allow_redirects=False, stream=True
-            ) as answer:
-                if answer.status_code != 200:
-                    raise InventoryUnavailable(f"the exporter at {self._url} answered {answer.status_code}")
-                body = answer.raw.read(MAX_INVENTORY_BYTES + 1, decode_content=True)
+            with requests.Session() as session:
+                # A proxy or .netrc of the environment must neither see the token nor put another in its place.
+                session.trust_env = False
+                with session.get(
+                    self._url, headers=headers, timeout=self._timeout, allow_redirects=False, stream=True
+                ) as answer:
+                    if answer.status_code != 200:
+                        raise InventoryUnavailable(f"the exporter at {self._url} answered {answer.status_code}")
+                    body = self._read(answer)
         except requests.RequestException as error:
             reason = type(error).__name__
             raise InventoryUnavailable(
                 f"the exporter at {self._url} does not answer ({reason}); is it running?"
             ) from error
-        if len(body) > MAX_INVENTORY_BYTES:
-            raise InventoryUnavailable(f"the exporter at {self._url} sent more than {MAX_INVENTORY_BYTES} bytes")
         try:
             return Inventory.model_validate_json(body)
         except ValidationError as error:
             raise InventoryUnavailable(
                 f"the exporter at {self._url} sent an inventory of another version ({error.error_count()} differences)"
             ) from error
+
+    def _read(self, answer: requests.Response) -> bytes:
+        # Not answer.raw: what goes wrong there is no RequestException.
+        body = bytearray()
+        for chunk in answer.iter_content(_CHUNK_BYTES):
+            body += chunk
+            if len(body) > MAX_INVENTORY_BYTES:
+                raise InventoryUnavailable(f"the exporter at {self._url} sent more than {MAX_INVENTORY_BYTES} bytes")
+        return bytes(body)

@@ -83,25 +83,34 @@ def read_internal_secret(data_dir: Path, name: InternalSecret, *, create: bool =
     `heartbeat`: agents' tokens derive from it. `inventory`: the action API reads the exporter with it. `webhook`:
     Alertmanager calls the action API with it.
     With `create` it is made on first use (43 characters, mode 0600); two processes starting at once agree on one.
-    Raises ConfigError when it is missing and may not be made.
+    Raises ConfigError when it is missing and may not be made, or cannot be.
     """
     path = internal_secret_file(data_dir, name)
-    if create and not path.exists():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        scratch = path.with_name(f".{name}.{os.getpid()}.{random_source.token_hex(4)}")
-        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(random_source.token_urlsafe(32) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            # link() refuses an existing target: of two starters one wins, whole, and both read the winner's file.
-            os.link(scratch, path)
-        except FileExistsError:
-            pass
-        finally:
-            scratch.unlink()
-    if not path.exists():
+    try:
+        if create and not path.exists():
+            _make(path)
+        missing = not path.exists()
+    except OSError as error:
+        remedy = "let the user that runs pvewatch write to data_dir, or set another data_dir"
+        raise ConfigError([Problem(str(path), f"cannot be made: {error.strerror}", remedy)]) from error
+    if missing:
         remedy = "start the exporter or run `pvewatch render` first: they make it"
         raise ConfigError([Problem(str(path), "is missing", remedy)])
     return _read_file(path)
+
+
+def _make(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.{random_source.token_hex(4)}")
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(random_source.token_urlsafe(32) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        # link() refuses an existing target: of two starters one wins, whole, and both read the winner's file.
+        os.link(scratch, path)
+    except FileExistsError:
+        pass
+    finally:
+        scratch.unlink()

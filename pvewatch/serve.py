@@ -31,7 +31,11 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
-class PortTaken(Exception):
+class CannotListen(Exception):
+    """A listener cannot be opened; the message names its address, the reason and the remedy."""
+
+
+class PortTaken(CannotListen):
     """Somebody else listens there already."""
 
 
@@ -128,7 +132,8 @@ class Server:
     def stop(self) -> None:
         """Finish running requests (at most STOP_SECONDS) and close."""
         self._server.should_exit = True
-        self._thread.join(STOP_SECONDS + 1)
+        if self._thread.ident is not None:  # else another listener of the process could not be opened
+            self._thread.join(STOP_SECONDS + 1)
         self._listener.close()
 
 
@@ -146,9 +151,8 @@ def serve(
 
     More than `connections` at once are answered 503; `threads` bounds the WSGI requests worked on at once. A WSGI
     request may have MAX_BODY_BYTES; an ASGI application bounds its bodies itself.
-    Raises PortTaken when the address is in use, OSError when it cannot be bound at all.
+    Raises PortTaken when the address is in use, CannotListen when it cannot be bound at all or TLS not be set up.
     """
-    listener = _bind(listen)
     config = uvicorn.Config(
         _WholeBody(WSGIMiddleware(app, workers=threads)) if kind == "wsgi" else app,
         http=_ImpatientProtocol,
@@ -163,7 +167,15 @@ def serve(
         ssl_certfile=tls_cert,
         ssl_keyfile=tls_key,
     )
-    return Server(uvicorn.Server(config), listener)
+    try:
+        config.load()  # here, not in the thread that serves: only here can somebody be told
+    except OSError as error:  # ssl.SSLError is one
+        reason = error.strerror or str(error)
+        raise CannotListen(
+            f"{listen} cannot speak TLS with certificate {tls_cert} and key {tls_key}: {reason}; give PEM files that "
+            "belong together and that this user may read"
+        ) from error
+    return Server(uvicorn.Server(config), _bind(listen))
 
 
 def _bind(listen: str) -> socket.socket:
@@ -177,6 +189,9 @@ def _bind(listen: str) -> socket.socket:
         listener.close()
         if error.errno == errno.EADDRINUSE:
             raise PortTaken(f"{listen} is taken by another program; end it or choose another address") from error
-        raise
+        raise CannotListen(
+            f"{listen} cannot be listened on: {error.strerror}; give an address of this machine, and a port that this "
+            "user may open"
+        ) from error
     listener.listen(1024)
     return listener

@@ -103,8 +103,11 @@ class TokenRef(Section):
     """An API token: its id and where its secret is. Written with `token_secret_file` or `token_secret_env`."""
 
     token_id: Annotated[str, AfterValidator(_token_id)]
+    """user@realm!name, as Proxmox VE shows it."""
     token_secret_file: Path | None = None
+    """File with the secret; refused when others can read it."""
     token_secret_env: str | None = None
+    """Or: the environment variable that holds the secret."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

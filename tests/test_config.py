@@ -233,6 +233,17 @@ def test_a_secret_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
     assert "abc" not in repr(settings.clusters[0].monitor.secret.resolve())
 
 
+def test_a_data_directory_that_cannot_be_written_is_named_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file where the folder should be")
+    settings = Settings(data_dir=tmp_path / "data")
+    with pytest.raises(ConfigError) as caught:
+        internal_secret(settings, "webhook", create=True)
+    (problem,) = caught.value.problems
+    assert problem.place == str(tmp_path / "data" / "secrets" / "webhook")
+    assert problem.message == "cannot be made: Not a directory"
+    assert "data_dir" in problem.remedy
+
+
 def test_an_internal_secret_is_made_once_for_the_owner_only(tmp_path: Path) -> None:
     settings = load_settings(write(tmp_path, GOOD.format(fingerprint=FINGERPRINT)), {})
     with pytest.raises(ConfigError, match="is missing"):

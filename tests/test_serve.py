@@ -5,12 +5,13 @@ from __future__ import annotations
 import http.client
 import socket
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pvewatch import serve as serve_module
-from pvewatch.serve import PortTaken, Server, serve
+from pvewatch.serve import CannotListen, PortTaken, Server, serve
 
 
 def echo(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -72,6 +73,29 @@ def test_a_taken_port_is_named(server: Server) -> None:
     address = f"{server.address[0]}:{server.address[1]}"
     with pytest.raises(PortTaken, match=address):
         serve(echo, address)
+
+
+def test_a_listener_that_was_never_started_can_be_stopped() -> None:
+    never = serve(echo, "127.0.0.1:0")
+    never.stop()
+    serve(echo, f"{never.address[0]}:{never.address[1]}").stop()
+
+
+def test_an_address_of_another_machine_is_named() -> None:
+    with pytest.raises(CannotListen, match=r"192\.0\.2\.1:0 cannot be listened on: .*; give an address"):
+        serve(echo, "192.0.2.1:0")
+
+
+@pytest.mark.parametrize("content", [None, "not PEM"])
+def test_a_certificate_that_cannot_be_used_is_named_before_anything_is_served(
+    tmp_path: Path, content: str | None
+) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    if content is not None:
+        cert.write_text(content)
+        key.write_text(content)
+    with pytest.raises(CannotListen, match=f"certificate {cert} and key {key}"):
+        serve(echo, "127.0.0.1:0", tls_cert=cert, tls_key=key)
 
 
 def test_after_stop_the_port_is_free(server: Server) -> None:

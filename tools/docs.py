@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes the references that are generated from the code: settings, commands and metrics.
+"""Writes what is generated from the code: the references of settings, commands and metrics, and the agents' schema.
 
-python tools/docs.py            write docs/configuration.md, docs/commands.md, docs/metrics.md
+python tools/docs.py            write docs/{configuration,commands,metrics}.md and agents/heartbeat.schema.json
 python tools/docs.py --check    write nothing; exit 1 and name what is not current
 """
 
@@ -22,6 +22,7 @@ from pydantic_core import PydanticUndefined
 
 from action_api.routes.metrics import StoreCollector
 from exporter.heartbeats.metrics import families as heartbeats
+from exporter.heartbeats.schema import json_schema_text
 from exporter.own_metrics import OwnMetrics
 from exporter.service import TABLES
 from pvewatch.cli import cli
@@ -111,19 +112,21 @@ def _type(annotation: Any) -> str:
         return ", ".join(map(str, get_args(annotation)))
     names = {
         HostPort: "host:port",
+        Cluster: "cluster, see below",
+        TokenRef: "token, see below",
         str: "text",
         int: "whole number",
         float: "number",
         bool: "true or false",
         Path: "path",
     }
-    return names.get(annotation, "see its section")
+    return names[annotation]
 
 
 def commands() -> str:
     """docs/commands.md out of the click commands."""
     lines = ["# Commands", "", NOTE, ""]
-    with click.Context(cli, info_name="pvewatch", terminal_width=WIDTH) as context:
+    with click.Context(cli, info_name="pvewatch", terminal_width=WIDTH, **cli.context_settings) as context:
         lines += ["```text", cli.get_help(context), "```"]
         for name in cli.list_commands(context):
             command = cli.get_command(context, name)
@@ -199,16 +202,17 @@ class _EmptyStore:
 
 
 def references() -> dict[Path, str]:
-    """Every generated page with its text."""
+    """Every generated file with its text."""
     return {
         ROOT / "docs" / "configuration.md": configuration(),
         ROOT / "docs" / "commands.md": commands(),
         ROOT / "docs" / "metrics.md": metrics(),
+        ROOT / "agents" / "heartbeat.schema.json": json_schema_text(),
     }
 
 
 def main() -> int:
-    """Write the pages, or compare them."""
+    """Write the files, or compare them."""
     stale = [path for path, text in references().items() if not path.exists() or path.read_text("utf-8") != text]
     if "--check" in sys.argv[1:]:
         for path in stale:

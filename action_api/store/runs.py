@@ -114,16 +114,16 @@ class Runs:
 
     def attempts_since(self, cluster: str, vmid: int, *, since: float) -> int:
         """How often automation has asked PVE to change this guest after ``since``."""
-        mine = _automatic(cluster, vmid)
+        mine = (_runs.cluster == cluster, _runs.vmid == vmid, _runs.origin == "automation")
         with self._database.read() as connection:
             query = select(func.count()).select_from(action_runs).where(*mine, _runs.intent_at > since)
             return connection.execute(query).scalar_one()
 
     def newest_attempt_at(self, cluster: str, vmid: int) -> float | None:
-        """When automation last asked PVE to change this guest."""
+        """When PVE was last asked to change this guest, also for a person: a guest that is booting is not helped."""
         with self._database.read() as connection:
             newest: float | None = connection.execute(
-                select(func.max(_runs.intent_at)).where(*_automatic(cluster, vmid))
+                select(func.max(_runs.intent_at)).where(_runs.cluster == cluster, _runs.vmid == vmid)
             ).scalar_one()
         return newest
 
@@ -353,10 +353,6 @@ def _trace(connection: Connection, run: ActionRun, event: str, now: float, *, re
         detail={key: value for key, value in detail.items() if value is not None},
         remote=remote,
     )
-
-
-def _automatic(cluster: str, vmid: int) -> tuple[Any, ...]:
-    return (_runs.cluster == cluster, _runs.vmid == vmid, _runs.origin == "automation")
 
 
 def _same(column: Any, value: Any) -> Any:

@@ -100,14 +100,16 @@ def _get(who: str, url: str, params: Mapping[str, Any], timeout_seconds: float) 
     deadline = time.monotonic() + timeout_seconds
     timeouts = (min(_CONNECT_TIMEOUT_SECONDS, timeout_seconds), timeout_seconds)
     try:
-        with requests.get(url, params=params, timeout=timeouts, allow_redirects=False, stream=True) as answer:
-            if answer.status_code != 200:
-                raise AlertsUnavailable(f"{who} at {url} answered {answer.status_code}")
-            body = bytearray()
-            for chunk in answer.iter_content(65536):
-                body += chunk
-                if len(body) > MAX_ANSWER_BYTES or time.monotonic() > deadline:
-                    raise AlertsUnavailable(f"{who} at {url} answers too much or too slowly")
+        with requests.Session() as session:
+            session.trust_env = False  # a neighbour is asked directly, never by a proxy of the environment
+            with session.get(url, params=params, timeout=timeouts, allow_redirects=False, stream=True) as answer:
+                if answer.status_code != 200:
+                    raise AlertsUnavailable(f"{who} at {url} answered {answer.status_code}")
+                body = bytearray()
+                for chunk in answer.iter_content(65536):
+                    body += chunk
+                    if len(body) > MAX_ANSWER_BYTES or time.monotonic() > deadline:
+                        raise AlertsUnavailable(f"{who} at {url} answers too much or too slowly")
             return json.loads(body)
     except requests.RequestException as error:
         raise AlertsUnavailable(f"{who} at {url} does not answer ({type(error).__name__})") from error

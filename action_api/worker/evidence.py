@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from action_api.policy import Facts, GuestFacts, Silence
@@ -59,8 +59,15 @@ class Evidence:
     def for_person(self, cluster: str, vmid: int) -> Facts:
         """What Proxmox VE says of the guest; enough for a person's request."""
         deadline = time.monotonic() + self._timing.evidence
-        answers = self._ask(deadline, {"guest": lambda: self._clusters.looking(cluster).cluster_resources()})
-        return self._closer(deadline, cluster, vmid, answers)
+        answers = self._ask(
+            deadline,
+            {
+                "guest": lambda: self._clusters.looking(cluster).cluster_resources(),
+                "quorate": lambda: self._clusters.looking(cluster).cluster_status(),
+            },
+        )
+        status = cast(ClusterStatus | None, answers.values.get("quorate"))
+        return replace(self._closer(deadline, cluster, vmid, answers), quorate=_quorate(status, None))
 
     def for_incident(self, incident: Incident, now: float) -> Facts:
         """Everything that automation has to know, from all sources."""
@@ -89,6 +96,7 @@ class Evidence:
             seen,
             incident,
             answers,
+            now,
             attempts=self._store.runs.attempts_since(cluster, vmid, since=now - window),
             newest_attempt_at=self._store.runs.newest_attempt_at(cluster, vmid),
         )
@@ -138,7 +146,7 @@ class Evidence:
 
 
 def _completed(
-    seen: Facts, incident: Incident, answers: _Answers, *, attempts: int, newest_attempt_at: float | None
+    seen: Facts, incident: Incident, answers: _Answers, now: float, *, attempts: int, newest_attempt_at: float | None
 ) -> Facts:
     inventory = cast(Inventory | None, answers.values.get("inventory"))
     entry = inventory.cluster(incident.cluster) if inventory else None
@@ -154,7 +162,7 @@ def _completed(
     if uptime is None and node is not None:
         uptime = node.uptime_seconds
     return Facts(
-        guest=seen.guest,
+        guest=_since_its_boot(seen.guest, guest, now),
         running_tasks=seen.running_tasks,
         quorate=_quorate(cast(ClusterStatus | None, answers.values.get("quorate")), entry),
         node_trouble=_trouble(firing or (), node_name),
@@ -163,6 +171,7 @@ def _completed(
         inventory_age_seconds=entry.age_seconds if entry else None,
         heartbeat_ever_seen=None if inventory is None else guest is not None and guest.heartbeat is not None,
         heartbeat_at=guest.heartbeat.last_seen if guest and guest.heartbeat else None,
+        heartbeat_silent=guest.heartbeat.silent if guest and guest.heartbeat else None,
         silences=None if entry is None else silences(entry, node_name),
         alert_firing=None if firing is None else any(_is_the_alert(labels, incident) for labels in firing),
         alert_known=None if alert is None else alert.known,
@@ -171,6 +180,13 @@ def _completed(
         newest_attempt_at=newest_attempt_at,
         why_unknown=seen.why_unknown,
     )
+
+
+def _since_its_boot(seen: GuestFacts | None, known: GuestEntry | None, now: float) -> GuestFacts | None:
+    """The guest with the time since its boot: to PVE a VM that was reset has been up all along."""
+    if seen is None or seen.uptime_seconds is None or known is None or known.booted_at is None:
+        return seen
+    return replace(seen, uptime_seconds=min(seen.uptime_seconds, max(0.0, now - known.booted_at)))
 
 
 def silences(entry: ClusterEntry, node: str | None) -> tuple[Silence, ...]:

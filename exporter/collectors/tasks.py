@@ -10,7 +10,7 @@ nothing is told rather than half of it.
 
 Counted is what ended since pvewatch first saw the node, each task once, also across restarts (`StopStore.count_tasks`).
 Proxmox VE keeps about 25 finished tasks of each node in this list: what a burst pushes out between two polls is missed.
-Stops by a person decide pvewatch_guest_expected_running.
+Stops by a person decide pvewatch_guest_expected_running; boots tell the action API which guests may still be booting.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ KNOWN_TYPES = frozenset(_TYPES.split())
 OTHER = "other"
 
 START_TYPES = frozenset({"qmstart", "vzstart", "hastart", "qmresume", "vzresume", "qmreboot", "vzreboot"})
+BOOT_TYPES = START_TYPES | {"qmreset", "qmrollback", "vzrollback"}
 STOP_TYPES = frozenset({"qmstop", "vzstop", "qmshutdown", "vzshutdown", "hastop"})
 HA_STOP = "hastop"
 
@@ -71,7 +72,8 @@ def read(request: Request) -> TaskReport:
     now_stopped = {vmid: at for vmid, at in stored.items() if vmid not in started}
     online = frozenset(node.name for node in resources.nodes if node.status == "online") if resources else frozenset()
     report = TaskReport(
-        stops=now_stopped | {vmid: at for vmid, (at, _) in stopped.items()},
+        person_stops=now_stopped | {vmid: at for vmid, (at, _) in stopped.items()},
+        boots=boots(tasks),
         totals=request.stops.count_tasks(
             request.cluster.name, finished(tasks), frozenset(map(kind, tasks)), online, request.now
         ),
@@ -95,6 +97,15 @@ def finished(tasks: Sequence[Task]) -> list[FinishedTask]:
         warned = task.ok and task.exit_status is not None and task.exit_status.strip() != "OK"
         result = "warning" if warned else "ok" if task.ok else "error"
         found.append(FinishedTask(task.upid, task.node, kind(task), result, task.ended))
+    return found
+
+
+def boots(tasks: Sequence[Task]) -> dict[int, float]:
+    """VMID → the end (unix seconds) of the newest successful task that started, restarted or reset it. Pure."""
+    found: dict[int, float] = {}
+    for task in tasks:
+        if task.ok and task.type in BOOT_TYPES and task.id.isascii() and task.id.isdigit():
+            found[int(task.id)] = max(_moment(task)[0], found.get(int(task.id), 0.0))
     return found
 
 

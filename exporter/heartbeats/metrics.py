@@ -203,7 +203,8 @@ def _identified(records: Mapping[Guest, Record], guest_ids: GuestIds) -> Iterato
         ids = guest_ids[cluster]
         last_known = f"{record.kind}/{vmid}" if record.kind else None
         guest_id = last_known if ids is None else ids.get(vmid)
-        if guest_id is not None:
+        # A container that took a removed VM's number is another guest, which has never spoken.
+        if guest_id is not None and last_known in (None, guest_id):
             yield (cluster, guest_id), record
 
 

@@ -1,8 +1,6 @@
 """The wire format of a heartbeat: what an agent inside a guest says about it.
 
-This is the one source. `agents/heartbeat.schema.json` is generated from it:
-
-    python -m exporter.heartbeats.schema --write
+This is the one source: `make docs` writes `agents/heartbeat.schema.json` from it.
 
 Fields that a newer agent adds are ignored, so that agents may be newer than the exporter. A field of the wrong type is
 refused and named. A figure that an agent could not read is left out; it is never sent as 0. Every string, list and
@@ -12,13 +10,9 @@ number is bounded: the sender is a guest, and a guest may be broken into.
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from pvewatch.bundle import bundle_path
 
 MAX_FILESYSTEMS = 32
 MAX_PROBLEMS = 8
@@ -147,22 +141,3 @@ def json_schema() -> dict[str, Any]:
 def json_schema_text() -> str:
     """What agents/heartbeat.schema.json has to hold."""
     return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
-
-
-def main(arguments: list[str]) -> int:
-    """Compare agents/heartbeat.schema.json with this module, or write it with `--write`. Returns the exit status."""
-    file: Path = bundle_path("agents") / "heartbeat.schema.json"
-    if arguments == ["--write"]:
-        file.write_text(json_schema_text(), encoding="utf-8")
-        return 0
-    if arguments:
-        print("usage: python -m exporter.heartbeats.schema [--write]", file=sys.stderr)
-        return 2
-    if not file.exists() or file.read_text(encoding="utf-8") != json_schema_text():
-        print(f"{file} is not current; run: python -m exporter.heartbeats.schema --write", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

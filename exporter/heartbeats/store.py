@@ -214,6 +214,11 @@ def is_silent(record: Record, now: float, timeout: float) -> bool:
     return now - record.last_seen > timeout
 
 
+def is_from(record: Record, kind: GuestKind) -> bool:
+    """Whether a guest of this kind can have sent it: a container that took a removed VM's number is another guest."""
+    return record.kind in (None, kind)
+
+
 def _advance(before: Record | None, arrival: _Arrival) -> Record:
     return Record(
         cluster=arrival.cluster,

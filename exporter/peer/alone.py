@@ -60,7 +60,7 @@ def create_app(peer: Peer, own: OwnMetrics) -> Flask:
 
 
 def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT. Raises ConfigError and PortTaken before anything is served."""
+    """Serve until SIGTERM or SIGINT. Raises ConfigError and CannotListen before anything is served."""
     stop = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())

@@ -36,7 +36,7 @@ from pvewatch.pve.models import (
 )
 from pvewatch.pve.models_guests import Filesystem, GuestActivity, GuestSnapshots, NicCounters
 from pvewatch.pve.monitoring import MonitoringCalls
-from pvewatch.pve.translation import connection_words, translate
+from pvewatch.pve.translation import certificate_trouble, connection_words, translate
 from pvewatch.pve.transport import AnswerTooLarge, NotJson, connect
 
 _log = logging.getLogger(__name__)
@@ -345,9 +345,12 @@ def was_never_sent(error: PveError) -> bool:
 
 
 def _never_connected(cause: BaseException | None) -> bool:
-    """A refused or timed-out *connect*, or a failed TLS handshake, as opposed to a lost answer."""
-    if isinstance(cause, requests.exceptions.ConnectTimeout | requests.exceptions.SSLError):
+    """A refused or timed-out *connect*, or a certificate that is not trusted, as opposed to a lost answer."""
+    if isinstance(cause, requests.exceptions.ConnectTimeout):
         return True
+    if isinstance(cause, requests.exceptions.SSLError):
+        # Only this failure of TLS certainly comes before the request; any other may befall the answer.
+        return certificate_trouble(cause) is not None
     reason = getattr(cause.args[0], "reason", None) if cause is not None and cause.args else None
     return type(reason).__name__ in {"NewConnectionError", "NameResolutionError", "ConnectTimeoutError"}
 

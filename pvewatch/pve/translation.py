@@ -36,9 +36,7 @@ def connection_words(error: BaseException) -> str:
     """Why there was no answer, in words that fit a table; urllib3's own text repeats addresses and object ids."""
     text = str(error)
     if isinstance(error, requests.exceptions.SSLError):
-        if "Fingerprints did not match" in text:
-            return "the certificate is not the one whose fingerprint is configured"
-        return "the certificate cannot be verified; configure fingerprint or ca_file"
+        return certificate_trouble(error) or "the encrypted connection failed; is this a Proxmox VE host's port?"
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return "no connection in time"
     if isinstance(error, requests.exceptions.Timeout):
@@ -47,3 +45,13 @@ def connection_words(error: BaseException) -> str:
         if words in text:
             return words.lower()
     return f"the connection failed ({type(error).__name__})"
+
+
+def certificate_trouble(error: requests.exceptions.SSLError) -> str | None:
+    """What is wrong with the host's certificate; None when TLS itself failed, before or after the request."""
+    text = str(error)
+    if "Fingerprints did not match" in text:
+        return "the certificate is not the one whose fingerprint is configured"
+    if "CERTIFICATE_VERIFY_FAILED" in text or "CertificateError" in text:
+        return "the certificate cannot be verified; configure fingerprint or ca_file"
+    return None

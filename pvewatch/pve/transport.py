@@ -15,6 +15,7 @@ import requests
 from proxmoxer.backends.https import Backend
 from proxmoxer.core import ProxmoxResource
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from pvewatch.config import Cluster, HostPort
 from pvewatch.secrets import Secret
@@ -90,11 +91,17 @@ class BoundedAdapter(HTTPAdapter):
         deadline = time.monotonic() + self._total_seconds
         response = super().send(request, *args, **kwargs)
         body = bytearray()
-        for chunk in response.iter_content(_CHUNK):
-            body += chunk
-            if len(body) > MAX_ANSWER_BYTES or time.monotonic() > deadline:
-                response.close()
-                raise AnswerTooLarge(f"more than {MAX_ANSWER_BYTES} bytes or {self._total_seconds:.0f} s")
+        try:
+            # Not iter_content: that waits for a whole chunk, for as long as a byte comes within each time-out.
+            while chunk := response.raw.read1(_CHUNK, decode_content=True):
+                body += chunk
+                if len(body) > MAX_ANSWER_BYTES or time.monotonic() > deadline:
+                    response.close()
+                    raise AnswerTooLarge(f"more than {MAX_ANSWER_BYTES} bytes or {self._total_seconds:.0f} s")
+        except ReadTimeoutError as error:
+            raise requests.ReadTimeout(error, request=request) from error
+        except HTTPError as error:
+            raise requests.ConnectionError(error, request=request) from error
         response._content = bytes(body)  # requests offers no other way to hand over a body that was read with a bound
         return response
 

@@ -64,9 +64,8 @@ class Task:
         user, _, token = self.owner.partition("!")
         return {"user": user, "tokenid": token} if token else {"user": user}
 
-    def status_answer(self) -> dict[str, Any]:
-        """The answer of …/tasks/UPID/status; `exitstatus` only once it is over."""
-        answer: dict[str, Any] = {
+    def _what(self) -> dict[str, Any]:
+        return {
             "upid": self.upid,
             "node": self.node,
             "pid": self.pid,
@@ -74,24 +73,18 @@ class Task:
             "starttime": int(self.started_at),
             "type": self.type,
             "id": self.id,
-            "status": "running" if self.running else "stopped",
-            **self._user(),
         }
+
+    def status_answer(self) -> dict[str, Any]:
+        """The answer of …/tasks/UPID/status; `exitstatus` only once it is over."""
+        answer = self._what() | self._user() | {"status": "running" if self.running else "stopped"}
         if self.exit_status is not None:
             answer["exitstatus"] = self.exit_status
         return answer
 
     def node_row(self) -> dict[str, Any]:
         """A row of /nodes/N/tasks: a running one has status "RUNNING", its owner in one word and no end."""
-        row: dict[str, Any] = {
-            "upid": self.upid,
-            "node": self.node,
-            "pid": self.pid,
-            "pstart": self.pstart,
-            "starttime": int(self.started_at),
-            "type": self.type,
-            "id": self.id,
-        }
+        row = self._what()
         if self.exit_status is None:
             return row | {"user": self.owner, "status": "RUNNING", "saved": "0"}
         return row | self._user() | {"status": self.exit_status, "endtime": int(self.ended_at or self.started_at)}

@@ -62,11 +62,11 @@ def run(
             listening = {name: f"{ports.LOOPBACK}:{port}" for name, port in chosen.items()}
             unless = [] if parts.grafana_program() else ["grafana"]
             ports.require_free(listening, remedy=MOVE_REMEDY, unless=unless)
+            folder = data.absolute() if data is not None else Path(tempfile.mkdtemp(prefix="pvewatch-demo-"))
+            up.make_folder(folder, remedy="choose a folder of yours with --data")
         except StackError as error:
             screen.fail(str(error))
             return 1
-        folder = data.absolute() if data is not None else Path(tempfile.mkdtemp(prefix="pvewatch-demo-"))
-        folder.mkdir(parents=True, exist_ok=True)
         status = _run_in(folder, clusters, guests, chosen, stop, screen, check=check, as_json=as_json)
         if data is None and status == 0:
             shutil.rmtree(folder, ignore_errors=True)

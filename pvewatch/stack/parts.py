@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 from pvewatch.config import Settings
 from pvewatch.render import alertmanager_flags, prometheus_flags
@@ -24,9 +25,19 @@ def pvewatch(*arguments: str | Path, config: Path | None = None) -> tuple[str, .
 def services(settings: Settings, config: Path | None) -> list[Part]:
     """pvewatch's own processes, in the order in which they need each other."""
     return [
-        Part("exporter", pvewatch("exporter", config=config), answers(f"{settings.exporter_url}/-/healthy")),
-        Part("action-api", pvewatch("action-api", config=config), answers(f"{settings.action_api_url}/-/healthy")),
-        Part("worker", pvewatch("worker", config=config)),
+        Part(
+            "exporter",
+            pvewatch("exporter", config=config),
+            answers(f"{settings.exporter_url}/-/healthy"),
+            environment=_without_tokens(settings, but="monitor"),
+        ),
+        Part(
+            "action-api",
+            pvewatch("action-api", config=config),
+            answers(f"{settings.action_api_url}/-/healthy"),
+            environment=_without_tokens(settings),
+        ),
+        Part("worker", pvewatch("worker", config=config), environment=_without_tokens(settings, but="power")),
     ]
 
 
@@ -48,6 +59,7 @@ def engines(settings: Settings, rendered: Iterable[Path]) -> list[Part]:
                 *alertmanager_flags(settings),
             ),
             answers(f"{settings.alertmanager_url}/-/ready"),
+            environment=_without_tokens(settings),
         ),
         Part(
             "prometheus",
@@ -59,6 +71,7 @@ def engines(settings: Settings, rendered: Iterable[Path]) -> list[Part]:
                 *([f"--web.local-assets={pages}"] if pages else []),
             ),
             answers(f"{settings.prometheus_url}/-/ready"),
+            environment=_without_tokens(settings),
         ),
     ]
 
@@ -86,6 +99,7 @@ def grafana(settings: Settings, rendered: Path) -> Part | None:
         answers(f"{settings.grafana_url}/api/health"),
         ready_timeout_seconds=60,
         environment={
+            **_without_tokens(settings),
             "GF_SERVER_HTTP_ADDR": host.strip("[]"),
             "GF_SERVER_HTTP_PORT": port,
             "GF_SERVER_ROOT_URL": settings.grafana_url,
@@ -102,6 +116,17 @@ def grafana(settings: Settings, rendered: Path) -> Part | None:
 def how_to_get_grafana(settings: Settings) -> str:
     """One line for machines without Grafana."""
     return f"no grafana on PATH: install it from {GRAFANA_DOWNLOAD} and it starts with the rest, {settings.grafana_url}"
+
+
+def _without_tokens(settings: Settings, *, but: Literal["monitor", "power"] | None = None) -> dict[str, str]:
+    """Values in place of the tokens' secrets in our environment; a part is handed only those of the kind it needs.
+
+    Replaced, not removed: a part that never reads a token still reads the settings that name its variable.
+    """
+    monitor = {cluster.monitor.token_secret_env for cluster in settings.clusters if cluster.monitor}
+    power = {cluster.power.token_secret_env for cluster in settings.clusters if cluster.power}
+    needed = {"monitor": monitor, "power": power, None: set()}[but]
+    return {variable: "withheld" for variable in (monitor | power) - needed if variable is not None}
 
 
 def _provisioning(rendered: Path) -> Path:

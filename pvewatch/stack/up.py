@@ -36,10 +36,10 @@ def run(settings: Settings, config: Path | None = None) -> int:
         try:
             require_tools()
             ports.require_free(ports.addresses(settings), remedy=MOVE_REMEDY, unless=absent(settings))
+            make_folder(settings.data_dir, remedy="set data_dir in pvewatch.yaml to a folder of yours")
         except StackError as error:
             screen.fail(str(error))
             return 1
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
         environment = {**os.environ, "PATH": tools.search_path()}
         processes = Processes(settings.data_dir / "logs", stop, environment)
         try:
@@ -66,6 +66,14 @@ def require_tools() -> None:
         tools.ensure()
     except tools.ToolMissing as error:
         raise StackError(str(error)) from error
+
+
+def make_folder(folder: Path, *, remedy: str) -> None:
+    """Make the folder that everything is kept in; raises StackError where that is impossible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StackError(f"{folder} cannot be made: {error.strerror}; {remedy}") from error
 
 
 def absent(settings: Settings) -> list[str]:

@@ -54,7 +54,7 @@ def missing_parts() -> list[str]:
     """What keeps the engine from starting here, each with the command that mends it."""
     problems = []
     if os.geteuid() != 0:
-        problems.append("a Docker engine needs root: run `sudo make test-docker`, or let .ci/run do it")
+        problems.append("a Docker engine needs root: run `sudo make test ARGS=docker`, or let .ci/run do it")
     packages = {"dockerd": "docker.io", "docker": "docker.io", "iptables": "iptables", "mmdebstrap": "mmdebstrap"}
     absent = sorted({package for program, package in packages.items() if not shutil.which(program)})
     if absent:

@@ -121,3 +121,21 @@ def test_what_is_wrong_with_every_cluster_is_said_before_anything_is_served(tmp_
     assert done.returncode == 2
     assert "one: has no monitor token" in done.stderr
     assert "NOT_SET_ANYWHERE" in done.stderr
+
+
+def test_a_store_that_cannot_be_opened_is_named_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "data" / "heartbeats.db").mkdir(parents=True)
+    (tmp_path / "pvewatch.yaml").write_text(
+        "clusters:\n  - {name: one, hosts: [127.0.0.1], monitor: {token_id: 'a@pve!bc', token_secret_env: MONITOR}}\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pvewatch.cli", "--config", str(tmp_path / "pvewatch.yaml"), "exporter"],
+        env={**os.environ, "MONITOR": TOKEN_SECRET},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert f"{tmp_path}/data/heartbeats.db: cannot be opened" in done.stderr
+    assert "remedy: let the exporter's user write there" in done.stderr

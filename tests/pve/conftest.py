@@ -1,11 +1,13 @@
-"""A TLS server that answers what a test tells it to, and notes what it was asked."""
+"""A TLS server that answers what a test tells it to and notes what it was asked; and a whole simulated cluster."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import ipaddress
 import json
+import os
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -20,6 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from pvewatch.config import Cluster, HostPort, TokenRef
+from pvewatch.simulator.server import Options, Simulator
 
 SECRET = "4f6c1d8e-not-to-be-seen"
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -27,13 +30,19 @@ FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 @dataclass
 class Answer:
-    """What the server says; `drop` closes the connection without an answer."""
+    """What the server says.
+
+    `drop` closes the connection without an answer, `garble` sends what is not TLS any more, `drips` sends a large body
+    byte by byte.
+    """
 
     status: int = 200
     reason: str = "OK"
     body: bytes = b'{"data":{"version":"8.4.21","release":"8.4","repoid":"x"}}'
     headers: dict[str, str] = field(default_factory=dict)
     drop: bool = False
+    garble: bool = False
+    drips: bool = False
 
     @classmethod
     def recorded(cls, name: str) -> Answer:
@@ -50,6 +59,7 @@ class FakeHost:
         self.answer: Callable[[str, str], Answer] = lambda _method, _path: Answer()
         self.asked: list[tuple[str, str, str]] = []
         self.connections = 0
+        self.closed = threading.Event()
         host = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -64,7 +74,15 @@ class FakeHost:
                 path = self.path.removeprefix("/api2/json")
                 host.asked.append((self.command, path, self.headers.get("Authorization", "")))
                 answer = host.answer(self.command, path)
-                if answer.drop:
+                if answer.garble:
+                    # Below TLS: the request has arrived whole, and the client cannot decrypt the answer.
+                    os.write(self.connection.fileno(), b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
+                if answer.drips:
+                    self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+                    with contextlib.suppress(OSError):  # the client has given up
+                        while not host.closed.wait(0.05):
+                            self.wfile.write(b" ")
+                if answer.drop or answer.garble or answer.drips:
                     self.close_connection = True
                     return
                 self.send_response(answer.status, answer.reason)
@@ -93,6 +111,7 @@ class FakeHost:
         return HostPort(host="127.0.0.1", port=self.port)
 
     def close(self) -> None:
+        self.closed.set()
         self.server.shutdown()
         self.server.server_close()
 
@@ -136,6 +155,15 @@ def second_host(tmp_path: Path) -> Iterator[FakeHost]:
     fake = FakeHost(tmp_path / "second")
     yield fake
     fake.close()
+
+
+@pytest.fixture
+def simulator(tmp_path: Path) -> Iterator[Simulator]:
+    """A simulated cluster with the tokens that a real one would be given."""
+    running = Simulator(Options(data=tmp_path / "simulator", auth_delay_seconds=0))
+    running.start()
+    yield running
+    running.stop()
 
 
 @pytest.fixture

@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 from click.testing import CliRunner, Result
 
 from pvewatch.cli import cli
 from pvewatch.simulator.server import Options, Simulator
-
-
-@pytest.fixture
-def simulator(tmp_path: Path) -> Iterator[Simulator]:
-    running = Simulator(Options(data=tmp_path / "simulator", auth_delay_seconds=0))
-    running.start()
-    yield running
-    running.stop()
 
 
 def cluster(simulator: Simulator, folder: Path, monitor: str = "monitor", **more: Any) -> dict[str, Any]:

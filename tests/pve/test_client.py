@@ -87,6 +87,28 @@ def test_an_action_whose_answer_was_lost_is_not_sent_to_another_host(
     assert second_host.asked == []
 
 
+def test_an_action_whose_answer_could_not_be_decrypted_is_not_sent_to_another_host(
+    host: FakeHost, second_host: FakeHost, token: TokenRef
+) -> None:
+    host.answer = lambda _method, _path: Answer(garble=True)
+    with PveClient(cluster_of(host, second_host), token) as pve, pytest.raises(Unreachable) as caught:
+        pve.guest_action("pve1", "qemu", 100, "reset")
+    assert [method for method, _, _ in host.asked] == ["POST"]
+    assert second_host.asked == []
+    assert not was_never_sent(caught.value)
+    assert "certificate" not in str(caught.value)
+
+
+def test_an_action_goes_to_the_other_host_when_the_certificate_of_the_first_is_not_trusted(
+    host: FakeHost, second_host: FakeHost, token: TokenRef
+) -> None:
+    second_host.answer = lambda _method, _path: Answer.recorded("recorded-8.4/life-qemu-reset.json")
+    for trust in ({"fingerprint": second_host.fingerprint}, {"ca_file": second_host.cert_file}):
+        with PveClient(cluster_of(host, second_host, **trust), token) as pve:
+            assert pve.guest_action("pve1", "qemu", 100, "reset").startswith("UPID:pve1:")
+    assert host.asked == []
+
+
 def test_an_action_goes_to_the_other_host_when_the_first_refuses_the_connection(
     host: FakeHost, token: TokenRef
 ) -> None:
@@ -143,6 +165,16 @@ def test_an_endless_answer_is_cut_off(host: FakeHost, token: TokenRef, monkeypat
     monkeypatch.setattr("pvewatch.pve.transport.MAX_ANSWER_BYTES", 1000)
     host.answer = lambda _method, _path: Answer(body=b" " * 1_000_000)
     with PveClient(cluster_of(host), token) as pve, pytest.raises(BadAnswer, match="more than 1000 bytes"):
+        pve.version()
+
+
+@pytest.mark.timeout(30)
+def test_an_answer_that_drips_in_is_given_up(host: FakeHost, token: TokenRef) -> None:
+    host.answer = lambda _method, _path: Answer(drips=True)
+    with (
+        PveClient(cluster_of(host), token, read_timeout=0.5) as pve,
+        pytest.raises(BadAnswer, match="or 1 s"),
+    ):
         pve.version()
 
 

@@ -35,6 +35,8 @@ class Neighbours:
         self.age_seconds = 3.0
         # VMID → the time of its newest heartbeat, and whether that is too old.
         self.heartbeats: dict[int, tuple[float, bool]] = {}
+        # VMID → when the task list says that it was booted.
+        self.boots: dict[int, float] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
@@ -66,6 +68,7 @@ class Neighbours:
                 GuestEntry(
                     cluster="demo1", kind=kind, vmid=int(vmid), id=row["id"], name=None, node=row["node"],
                     status=row["status"], template=False, heartbeat=heartbeat,
+                    booted_at=self.boots.get(int(vmid)),
                 )
             )  # fmt: skip
         nodes = sorted({entry.node for entry in entries})

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -223,6 +224,42 @@ def test_a_guest_that_speaks_again_before_the_look_is_left_alone(
     assert tasks(simulator, 101) == {}
 
 
+def test_a_heartbeat_just_before_the_alert_fired_keeps_the_guest_from_a_reset(
+    client: FlaskClient, sqlite_store: Store, simulator: Simulator, neighbours: Neighbours, start_worker: WorkerFactory
+) -> None:
+    # It came after the scrape that the alert rests on.
+    neighbours.heartbeats[101] = (time.time() - 70, False)
+    send(client, firing())
+    start_worker()
+    eventually(lambda: "speaks_again" in refusal_codes(sqlite_store), "the refusal")
+    assert tasks(simulator, 101) == {}
+
+
+def test_a_guest_that_a_person_has_just_reset_is_given_time_to_boot(
+    client: FlaskClient,
+    sqlite_store: Store,
+    simulator: Simulator,
+    neighbours: Neighbours,
+    start_worker: WorkerFactory,
+    tmp_path: Path,
+) -> None:
+    silent(neighbours)
+    sqlite_store.runs.request(
+        cluster="demo1",
+        kind="qemu",
+        vmid=101,
+        guest_name=None,
+        action="reset",
+        requested_by="anna",
+        now=time.time(),
+    )
+    start_worker(make_settings(simulator, neighbours, tmp_path, cool_down_seconds=600))
+    eventually(lambda: tasks(simulator, 101) == {"qmreset": 1}, "the reset that the person asked for")
+    send(client, firing())
+    eventually(lambda: "cool_down" in refusal_codes(sqlite_store), "the refusal")
+    assert tasks(simulator, 101) == {"qmreset": 1}
+
+
 def test_an_alert_that_goes_away_without_a_heartbeat_is_cleared_and_not_recovered(
     client: FlaskClient, sqlite_store: Store, simulator: Simulator, neighbours: Neighbours, start_worker: WorkerFactory
 ) -> None:
@@ -280,6 +317,7 @@ REFUSALS: dict[str, tuple[Change, str]] = {
     ),
     "the figures are old": (lambda n, _: setattr(n, "age_seconds", 300.0), "facts_unknown"),
     "no heartbeat was ever seen": (lambda n, _: n.heartbeats.clear(), "no_heartbeat_ever"),
+    "somebody has just reset it in Proxmox VE": (lambda n, _: n.boots.update({101: time.time() - 20}), "grace"),
     "many are silent": (_many_silent, "many_silent"),
     "it is locked": (
         lambda _, s: control(s, "POST", "/faults", {"fault": "lock", "guest": "qemu/101", "lock": "backup"}),

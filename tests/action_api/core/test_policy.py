@@ -36,6 +36,7 @@ GOOD = Facts(
     inventory_age_seconds=5.0,
     heartbeat_ever_seen=True,
     heartbeat_at=NOW - 400,
+    heartbeat_silent=True,
     silences=(Silence("cluster demo1", 1, 10),),
     alert_firing=True,
     alert_suppressed_by=None,
@@ -86,6 +87,8 @@ VIOLATIONS: dict[str, tuple[Facts, str]] = {
         facts(heartbeat_at=NOW - 60, newest_attempt_at=NOW - 700),
         "speaks_again",
     ),
+    "it spoke just before the alert fired": (facts(heartbeat_at=NOW - 61, heartbeat_silent=False), "speaks_again"),
+    "whether it is silent is unknown": (facts(heartbeat_silent=None), "facts_unknown"),
     "silence around it is unknown": (facts(silences=None), "facts_unknown"),
     "most guests of the cluster are silent": (facts(silences=(Silence("cluster demo1", 6, 10),)), "many_silent"),
     "all guests of its node are silent": (
@@ -172,14 +175,14 @@ def test_what_is_not_known_is_named_with_its_cause() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["the guest cannot be seen", "it is a template", "it is locked", "it is stopped",
-                                   "tasks are unknown", "a task runs"])  # fmt: skip
+                                   "tasks are unknown", "a task runs", "quorum is lost"])  # fmt: skip
 def test_a_person_is_refused_when(wrong: str) -> None:
     seen, code = VIOLATIONS[wrong]
     decision = decide(PERSONAL, seen, RULES, NOW)
     assert (decision.allowed, decision.reason_code) == (False, code)
 
 
-def test_a_person_needs_no_opt_in_quorum_or_heartbeat() -> None:
+def test_a_person_needs_no_opt_in_no_heartbeat_and_no_right_to_see_the_quorum() -> None:
     bare = Facts(guest=replace(GUEST, tags=(), ha_managed=True), running_tasks=())
     assert decide(PERSONAL, bare, RULES, NOW).allowed
 
@@ -237,6 +240,7 @@ def test_nothing_unknown_is_ever_taken_for_good(unknown: set[str]) -> None:
         node_online=st.none() | st.booleans(),
         heartbeat_ever_seen=st.none() | st.booleans(),
         heartbeat_at=st.none() | st.floats(NOW - 1e6, NOW + 1e6),
+        heartbeat_silent=st.none() | st.booleans(),
         attempts_in_window=st.none() | st.integers(0, 5),
         newest_attempt_at=st.none() | st.floats(NOW - 1e6, NOW),
     ),

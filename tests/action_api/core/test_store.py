@@ -285,6 +285,16 @@ def test_an_attempt_counts_on_its_incident_and_in_its_window(store: Store) -> No
     assert incident.attempts == 1
 
 
+def test_what_a_person_did_to_a_guest_begins_its_cool_down_and_uses_up_no_attempt(store: Store) -> None:
+    run = store.runs.request(
+        cluster="demo1", kind="qemu", vmid=101, guest_name=None, action="reset", requested_by="anna", now=10.0
+    )
+    store.runs.claim_next("w", now=11.0, lease_seconds=30)
+    store.runs.intend(run.id, "w", call="reset", node="pve1", now=13.0)
+    assert store.runs.newest_attempt_at("demo1", 101) == 13.0
+    assert store.runs.attempts_since("demo1", 101, since=0.0) == 0
+
+
 def test_each_end_is_counted_audited_and_told(store: Store) -> None:
     incident_id = opened(store)
     refused = store.runs.record_refusal(incident_id, "reset", "locked", "It is locked.", now=12.0)

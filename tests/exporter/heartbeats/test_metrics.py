@@ -18,7 +18,7 @@ Series = dict[str, dict[tuple[str, ...], float]]
 
 @pytest.fixture
 def record(example: dict[str, Any]) -> Record:
-    return Record("home", 101, "lxc", 100.0, NOW - 20, "boot", 42, Heartbeat.model_validate(example))
+    return Record("home", 101, "qemu", 100.0, NOW - 20, "boot", 42, Heartbeat.model_validate(example))
 
 
 def series(record: Record, guest_ids: GuestIds, *, now: float = NOW) -> Series:
@@ -83,9 +83,14 @@ def test_a_guest_that_proxmox_ve_does_not_have_has_no_series(record: Record, gue
     assert set(series(record, guest_ids)) == {"pvewatch_heartbeats_rejected_total"}
 
 
+def test_a_container_that_took_a_removed_vms_number_has_not_sent_its_heartbeats(record: Record) -> None:
+    assert record.kind == "qemu"
+    assert set(series(record, {"home": {101: "lxc/101"}})) == {"pvewatch_heartbeats_rejected_total"}
+
+
 def test_while_proxmox_ve_cannot_be_asked_the_kind_last_known_counts(record: Record) -> None:
     found = series(record, {"home": None})
-    assert list(found["pvewatch_heartbeats_received_total"]) == [("home", "lxc/101")]
+    assert list(found["pvewatch_heartbeats_received_total"]) == [("home", "qemu/101")]
     never_known = Record("home", 101, None, 100.0, NOW, "boot", 1, record.heartbeat)
     assert set(series(never_known, {"home": None})) == {"pvewatch_heartbeats_rejected_total"}
 
