@@ -70,10 +70,10 @@ def sweep(request: Request, plan: Plan[_T]) -> Swept[_T]:
     here = [guest for guest in resources.guests if guest.node == request.node] if resources else []
     # What is not known for a moment, as after a restart of PVE's daemons, is not forgotten.
     guests = [guest for guest in here if guest.status == "unknown" or plan.wanted(request, guest)]
-    if not guests:
-        raise NothingHere
     previous = request.previous if isinstance(request.previous, Swept) else None
-    known = _known(request, plan, guests, previous)
+    known = _known(request, plan, guests, previous) | _moved_away(request, plan, previous)
+    if not guests and not known:
+        raise NothingHere
     outage: PveError | None = None
     begun = time.monotonic()
     for guest in _due(request, plan, guests, known, previous):
@@ -128,6 +128,20 @@ def _known(
             old = found.value is not None and request.now - found.read_at > limit
             known[guest.id] = replace(found, value=None) if old else found
     return known
+
+
+def _moved_away(request: Request, plan: Plan[_T], previous: Swept[_T] | None) -> dict[str, Answered[_T]]:
+    """What is known of guests that are on another node now, until that node's own run has taken it over."""
+    if previous is None or request.view.resources is None:
+        return {}
+    elsewhere = {guest.id: guest.node for guest in request.view.resources.guests if guest.node != request.node}
+    kept: dict[str, Answered[_T]] = {}
+    for guest_id, found in previous.by_id.items():
+        there = request.view.readings.get((plan.collector, elsewhere.get(guest_id, "")))
+        taken_over = there is not None and isinstance(there.value, Swept) and guest_id in there.value.by_id
+        if guest_id in elsewhere and not taken_over:
+            kept[guest_id] = found
+    return kept
 
 
 def _due(
