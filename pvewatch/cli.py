@@ -151,15 +151,27 @@ def worker(settings: SettingsSource, queue: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
 @click.pass_obj
 def check(settings: SettingsSource, as_json: bool) -> None:
-    """Check the configuration and ask every cluster; exit 0 if all is well, 1 if something is missing."""
-    from pvewatch.pve.check import check_all, print_report
+    """Check the configuration, ask every cluster, and print what mends what is missing.
 
-    report = check_all(settings.load())
+    Exit status: 0 if all that is needed is there (warnings can be lived with), 1 if something is to be mended, such
+    as a privilege or a certificate, 2 if the configuration is wrong, 3 if a cluster cannot be reached.
+    """
+    from exporter.collectors import COLLECTORS
+    from exporter.collectors.selection import selected
+    from pvewatch.pve.check import check_all
+    from pvewatch.pve.check_report import print_report
+
+    loaded = settings.load()
+    try:
+        selected(COLLECTORS, loaded.exporter)
+    except ConfigError as error:
+        fail_configuration(error)
+    report = check_all(loaded)
     if as_json:
         click.echo(json.dumps(report.as_json(), indent=2))
     else:
         print_report(report)
-    sys.exit(0 if report.ok else 1)
+    sys.exit(report.exit_code)
 
 
 @cli.command()

@@ -21,7 +21,7 @@ from proxmoxer import ResourceException
 from proxmoxer.core import ProxmoxResource
 
 from pvewatch.config import Cluster, HostPort, TokenRef
-from pvewatch.pve import parsers, parsers_guests
+from pvewatch.pve import parsers, parsers_access, parsers_guests
 from pvewatch.pve.errors import BadAnswer, NotFound, PveError, Unreachable
 from pvewatch.pve.models import (
     ClusterStatus,
@@ -120,9 +120,12 @@ class PveClient(MonitoringCalls):
         """`GET /version`: of the host that answers. Any token may."""
         return self._get("/version", parsers.version)
 
-    def permissions(self) -> Permissions:
-        """`GET /access/permissions`: what this token may, by path. Empty: nothing at all."""
-        return self._get("/access/permissions", parsers.permissions)
+    def permissions(self, of: str = "") -> Permissions:
+        """`GET /access/permissions`: what this token may, by path. Empty: nothing at all.
+
+        `of` another user or token needs Sys.Audit on /access.
+        """
+        return self._get("/access/permissions", parsers_access.permissions, {"userid": of} if of else None)
 
     def cluster_status(self) -> ClusterStatus:
         """`GET /cluster/status`: quorum and nodes. Needs Sys.Audit on /."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from pvewatch.pve import parsers_cluster, parsers_node
-from pvewatch.pve.models import Number
+from pvewatch.pve import parsers_access, parsers_cluster, parsers_node
+from pvewatch.pve.models import AclRow, Number, Roles
 from pvewatch.pve.models_cluster import (
     BackupJob,
     HaPlacement,
@@ -32,6 +32,14 @@ class MonitoringCalls:
         **parts: str | int,
     ) -> _Parsed:
         raise NotImplementedError
+
+    def roles(self) -> Roles:
+        """`GET /access/roles`: what each role holds. Any token may."""
+        return self._get("/access/roles", parsers_access.roles)
+
+    def acl(self) -> tuple[AclRow, ...]:
+        """`GET /access/acl`. Needs Sys.Audit on /access, and is empty without."""
+        return self._get("/access/acl", parsers_access.acl)
 
     def voting_nodes(self) -> tuple[VotingNode, ...]:
         """`GET /cluster/config/nodes`: the configured votes; empty on a standalone host. Needs Sys.Audit on /."""

@@ -1,4 +1,4 @@
-"""/version, /access, /cluster and /nodes: what is asked about the whole cluster."""
+"""/version, /cluster and /nodes: what is asked about the whole cluster."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 from pvewatch.simulator.answers import Answer, failed
-from pvewatch.simulator.permissions import new_ticket
 from pvewatch.simulator.readings import guest_figures, node_figures, storage_used_bytes
 from pvewatch.simulator.routes import Call, Parameter, Route
 from pvewatch.simulator.world import Guest, Node, ReplicationJob
@@ -19,20 +18,6 @@ def version(call: Call) -> Answer:
     """/version and /nodes/N/version."""
     release = call.cluster.world.version
     return Answer({"version": release.version, "release": release.release, "repoid": release.repoid})
-
-
-def ticket(call: Call) -> Answer:
-    """POST /access/ticket: the login with a password."""
-    user, password = str(call.parameters.get("username")), str(call.parameters.get("password"))
-    given = new_ticket(user, password, call.cluster.tokens, call.now)
-    return Answer({"username": user, "ticket": given, "CSRFPreventionToken": "simulated", "cap": {}})
-
-
-def permissions(call: Call) -> Answer:
-    """/access/permissions: the caller's own."""
-    entries = [entry.path for token in call.cluster.tokens for entry in token.acl]
-    pooled = [f"/vms/{guest.vmid}" for guest in call.cluster.world.guests.values() if guest.pool]
-    return Answer(call.token.permissions([*entries, *pooled]))
 
 
 def cluster_status(call: Call) -> Answer:
@@ -349,7 +334,8 @@ def _storage_rows(call: Call) -> list[dict[str, Any]]:
 
 
 def _network_rows(call: Call) -> list[dict[str, Any]]:
-    if not call.token.may("/sdn/zones/localnetwork", "SDN.Audit"):
+    # The zone of the host's own bridges came with 8.
+    if call.cluster.world.version.major < 8 or not call.token.may("/sdn/zones/localnetwork", "SDN.Audit"):
         return []
     zone = "localnetwork"
     rows: list[dict[str, Any]] = []
@@ -368,9 +354,7 @@ def _network_rows(call: Call) -> list[dict[str, Any]]:
 
 
 ROUTES = (
-    Route("POST", "/access/ticket", ticket, (Parameter("username"), Parameter("password")), anonymous=True),
     Route("GET", "/version", version),
-    Route("GET", "/access/permissions", permissions),
     Route("GET", "/cluster/status", cluster_status, permission=_SYS_AUDIT),
     Route(
         "GET",

@@ -15,7 +15,9 @@ from typing import Any
 
 from pvewatch.simulator import (
     certificate,
+    endpoints_access,
     endpoints_cluster,
+    endpoints_datacenter,
     endpoints_guest_details,
     endpoints_guests,
     endpoints_nodes,
@@ -30,7 +32,14 @@ from pvewatch.simulator.replay import Recordings, replay_responder
 from pvewatch.simulator.routes import Request, Router
 from pvewatch.simulator.world import VERSIONS, build
 
-ROUTES = (*endpoints_cluster.ROUTES, *endpoints_nodes.ROUTES, *endpoints_guests.ROUTES, *endpoints_guest_details.ROUTES)
+ROUTES = (
+    *endpoints_access.ROUTES,
+    *endpoints_cluster.ROUTES,
+    *endpoints_datacenter.ROUTES,
+    *endpoints_nodes.ROUTES,
+    *endpoints_guests.ROUTES,
+    *endpoints_guest_details.ROUTES,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +139,9 @@ def api_responder(router: Router) -> Callable[[Request], Reply]:
             answer = router.answer(request)
         except Refusal as refusal:
             return refusal_reply(refusal)
+        spoilt = router.spoilt_body(request)
+        if spoilt is not None:
+            return Reply(200, "OK", spoilt)
         return json_reply({"data": answer.data, **answer.beside})
 
     return respond
