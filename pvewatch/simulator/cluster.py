@@ -118,6 +118,11 @@ class Cluster:
         """The fault that decides the answer for an API path, if there is one."""
         return next((fault for fault in self._faults if fault.kind == "status" and fault.hits(path)), None)
 
+    def spoilt_body(self, path: str) -> bytes | None:
+        """What is sent in the place of the answer for an API path, None when the answer is left alone."""
+        found = (fault for fault in self._faults if fault.kind in ("garbage", "large") and fault.hits(path))
+        return next((fault.spoilt_body for fault in found), None)
+
     def wait_seconds(self, path: str) -> int:
         """How long an answer for an API path is held back."""
         return sum(fault.seconds or 0 for fault in self._faults if fault.kind == "slow" and fault.hits(path))

@@ -12,7 +12,7 @@ from pvewatch.simulator.readings import guest_figures
 from pvewatch.simulator.routes import Call, Parameter, Route
 from pvewatch.simulator.world import GIB, MIB, Guest, Kind, config_file
 
-_QEMU_BY_MAJOR = {8: "9.2.0", 9: "10.1.2"}
+_QEMU_BY_MAJOR = {7: "7.2.10", 8: "9.2.0", 9: "10.1.2"}
 _BLOCK_FIGURES = ("bytes", "merged")
 _PRESSURES = ("cpusome", "cpufull", "iosome", "iofull", "memorysome", "memoryfull")
 

@@ -18,6 +18,8 @@ _KNOWN_PATHS = ("/", "/access", "/access/groups", "/nodes", "/pool", "/sdn", "/s
 
 def auditor(major: int) -> frozenset[str]:
     """The privileges of the built-in role PVEAuditor."""
+    if major < 8:
+        return _AUDITOR_8 - {"Mapping.Audit"}
     return _AUDITOR_8 if major < 9 else _AUDITOR_8 | {"VM.GuestAgent.Audit"}
 
 

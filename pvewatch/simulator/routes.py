@@ -149,6 +149,11 @@ class Router:
                 return route, names
         raise not_implemented(method, path)
 
+    def spoilt_body(self, request: Request) -> bytes | None:
+        """What a fault sends in the place of an answer; None when there is none of that kind."""
+        with self._cluster.lock:
+            return self._cluster.spoilt_body(request.path.rstrip("/") or "/")
+
     def _check_permission(self, route: Route, names: Mapping[str, str], token: Token) -> None:
         if route.permission is None:
             return

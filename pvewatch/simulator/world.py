@@ -187,11 +187,12 @@ class Version:
 
     @property
     def major(self) -> int:
-        """8 or 9."""
+        """7, 8 or 9."""
         return int(self.release.split(".")[0])
 
 
 VERSIONS = {
+    "7.4": Version("7.4-17", "7.4", "513c62be", "5.15.158-2-pve"),
     "8.4": Version("8.4.21", "8.4", "2606ac850d46da29", "6.8.12-16-pve"),
     "9.2": Version("9.2.11", "9.2", "14a22df35955d97d", "6.17.2-1-pve"),
 }
