@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-PEER = ROOT / ".cache" / "peer"
-PEER_PACKAGE = "prometheus-pve-exporter==3.10.2"
+PEER_VERSION = "3.10.2"
+PEER_PACKAGE = f"prometheus-pve-exporter=={PEER_VERSION}"
+PEER = ROOT / ".cache" / "peer" / PEER_VERSION
+INSTALL_SECONDS = 300.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -49,8 +51,17 @@ class Process:
         deadline = time.monotonic() + seconds
         while not ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise NotMeasured(f"{self.name}: {what} did not happen within {seconds:.0f} s; see {self.log}")
+                log = self.log.read_text(encoding="utf-8", errors="replace")[-2000:]
+                raise NotMeasured(f"{self.name}: {what} did not happen within {seconds:.0f} s; its log ends:\n{log}")
             time.sleep(0.05)
+
+    def _await(self, ready: Callable[[], bool], seconds: float, what: str) -> None:
+        """`wait_until` of a program that nobody else could end yet."""
+        try:
+            self.wait_until(ready, seconds, what)
+        except BaseException:
+            self.stop()
+            raise
 
     def cpu_seconds(self) -> float:
         """CPU time of the program and its children so far."""
@@ -84,6 +95,10 @@ class Process:
                 os.killpg(self._process.pid, signal.SIGKILL)
                 self._process.wait(10)
 
+    def close(self) -> None:
+        """`stop`, for contextlib.closing."""
+        self.stop()
+
     def _pids(self) -> list[int]:
         found = [self._process.pid]
         for pid in found:
@@ -109,7 +124,7 @@ class Simulator(Process):
         command = [sys.executable, "-m", "pvewatch.simulator", "--listen", "127.0.0.1:0", "--data", str(data)]
         command += ["--nodes", str(nodes), "--guests", str(guests), "--pve-version", version, "--name", name]
         super().__init__(name, command, folder)
-        self.wait_until((data / "simulator.json").exists, 60, "listening")
+        self._await((data / "simulator.json").exists, 60, "listening")
         self.details: dict[str, Any] = json.loads((data / "simulator.json").read_text())
 
     def control(self, method: str, path: str, body: object = None) -> Any:
@@ -135,7 +150,15 @@ class Simulator(Process):
 class Ours(Process):
     """`pvewatch exporter` over some simulators. `settings` is the section exporter of pvewatch.yaml."""
 
-    def __init__(self, folder: Path, simulators: Sequence[Simulator], name: str = "ours", **settings: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        simulators: Sequence[Simulator],
+        name: str,
+        *,
+        settings: Mapping[str, Any],
+        program: str = "pvewatch.cli",
+    ) -> None:
         home = folder / name
         home.mkdir(parents=True, exist_ok=True)
         self.data = home / "data"
@@ -153,12 +176,12 @@ class Ours(Process):
                     "monitor": {"token_id": monitor["id"], "token_secret_env": f"MONITOR_{number}"},
                 }
             )
-        own = {"listen": f"127.0.0.1:{self.port}", "heartbeat_listen": f"127.0.0.1:{self.heartbeat_port}", **settings}
+        own = {"listen": f"127.0.0.1:{self.port}", "heartbeat_listen": f"127.0.0.1:{self.heartbeat_port}"}
         # JSON is YAML.
-        (home / "pvewatch.yaml").write_text(json.dumps({"clusters": clusters, "exporter": own}))
-        command = [sys.executable, "-m", "pvewatch.cli", "--config", str(home / "pvewatch.yaml"), "exporter"]
+        (home / "pvewatch.yaml").write_text(json.dumps({"clusters": clusters, "exporter": {**own, **settings}}))
+        command = [sys.executable, "-m", program, "--config", str(home / "pvewatch.yaml"), "exporter"]
         super().__init__(name, command, folder, env)
-        self.wait_until(lambda: get(f"{self.url}/-/ready") is not None, 120, "ready")
+        self._await(lambda: get(f"{self.url}/-/ready") is not None, 120, "ready")
 
     @property
     def url(self) -> str:
@@ -169,7 +192,8 @@ class Ours(Process):
         """/metrics now."""
         text = get(f"{self.url}/metrics")
         if text is None:
-            raise NotMeasured(f"/metrics failed; see {self.log}")
+            log = self.log.read_text(encoding="utf-8", errors="replace")[-2000:]
+            raise NotMeasured(f"/metrics failed; the log ends:\n{log}")
         return text.decode()
 
 
@@ -190,7 +214,7 @@ class Peer(Process):
         self.target = f"{simulator.details['host']}:{simulator.details['port']}"
         command = [str(PEER / "bin" / "pve_exporter"), "--config.file", str(config)]
         super().__init__("peer", [*command, "--web.listen-address", f"127.0.0.1:{self.port}"], folder)
-        self.wait_until(lambda: get(f"http://127.0.0.1:{self.port}/") is not None, 60, "listening")
+        self._await(lambda: get(f"http://127.0.0.1:{self.port}/") is not None, 60, "listening")
 
     @property
     def url(self) -> str:
@@ -199,11 +223,18 @@ class Peer(Process):
 
 
 def install_peer() -> None:
-    """Put the peer into its own environment below .cache, once."""
-    if (PEER / "bin" / "pve_exporter").exists():
+    """Put the peer into its own environment below .cache, once. Raises NotMeasured where that is not possible."""
+    complete = PEER / "complete"
+    if complete.exists():
         return
-    subprocess.run([sys.executable, "-m", "venv", str(PEER)], check=True)
-    subprocess.run([str(PEER / "bin" / "pip"), "-q", "install", PEER_PACKAGE], check=True)
+    for command in (
+        [sys.executable, "-m", "venv", "--clear", str(PEER)],
+        [str(PEER / "bin" / "python"), "-m", "pip", "install", "--quiet", PEER_PACKAGE],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
+        if done.returncode != 0:
+            raise NotMeasured(f"{PEER_PACKAGE} cannot be installed from the package index: {done.stderr[-500:]}")
+    complete.touch()
 
 
 def get(url: str, timeout: float = 120) -> bytes | None:
