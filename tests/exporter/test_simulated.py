@@ -24,20 +24,20 @@ def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     started: list[Simulator] = []
     exporters: list[Exporter] = []
 
-    def make(*options: dict[str, object], token: str = "monitor", **own: object) -> tuple[Bench, list[Simulator]]:
+    def make(*options: dict[str, object], rights: str = "monitor", **own: object) -> tuple[Bench, list[Simulator]]:
         clusters = []
         for number, chosen in enumerate(options):
             simulator = Simulator(Options(data=tmp_path / f"sim{number}", name=f"lab{number}", **chosen))  # type: ignore[arg-type]  # chosen by each test
             simulator.start()
             started.append(simulator)
             told = simulator.details
-            monkeypatch.setenv(f"TEST_SIM{number}", told["tokens"][token]["secret"])
+            monkeypatch.setenv(f"TEST_SIM{number}", told["tokens"][rights]["secret"])
             clusters.append(
                 Cluster(
                     name=f"sim{number}",
                     hosts=(HostPort(host=told["host"], port=told["port"]),),
                     fingerprint=told["fingerprint"],
-                    monitor=TokenRef(token_id=told["tokens"][token]["id"], token_secret_env=f"TEST_SIM{number}"),
+                    monitor=TokenRef(token_id=told["tokens"][rights]["id"], token_secret_env=f"TEST_SIM{number}"),
                 )
             )
         settings = Settings(
@@ -96,7 +96,7 @@ def test_every_release_gives_sensible_figures_and_no_collector_fails(watch: Make
 
 @pytest.mark.parametrize("version", ["7.4", "8.4", "9.2"])
 def test_a_token_without_rights_learns_why_and_claims_nothing(watch: Make, version: str) -> None:
-    bench, _ = watch({"pve_version": version}, token="none")
+    bench, _ = watch({"pve_version": version}, rights="none")
     bench.poll()
     for collector in ("resources", "status", "tasks", "backup", "ha"):
         assert bench.value("pve_collector_error", collector=collector, **{"class": "forbidden"}) == 1, collector
