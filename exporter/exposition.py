@@ -19,7 +19,8 @@ from weakref import WeakSet
 from exporter.snapshot import Snapshot, View
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-PIECE_BYTES = 64 * 1024
+# Each piece passes from thread to thread on its way out, and some hundred kilobytes are worth that.
+PIECE_BYTES = 512 * 1024
 
 Number = int | float
 MetricType = Literal["gauge", "counter"]
