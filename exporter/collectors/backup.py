@@ -185,6 +185,4 @@ COLLECTOR = Collector(
     METRICS,
     every(INTERVAL_SECONDS),
     keep(INTERVAL_SECONDS),
-    calls=("/cluster/backup", "/cluster/backup-info/not-backed-up"),
-    privilege="Sys.Audit on /; VM.Audit on /vms, else the total is withheld",
 )

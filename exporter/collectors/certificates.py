@@ -45,5 +45,4 @@ COLLECTOR = Collector(
     METRICS,
     every(INTERVAL_SECONDS),
     keep(INTERVAL_SECONDS),
-    calls=("/nodes/{node}/certificates/info",),
 )

@@ -71,6 +71,4 @@ COLLECTOR = Collector(
     METRICS,
     every(INTERVAL_SECONDS),
     keep(INTERVAL_SECONDS),
-    calls=("/nodes/{node}/time",),
-    privilege="Sys.Audit on /nodes/{node}",
 )

@@ -57,7 +57,7 @@ class Collector:
     """One area. `scope` cluster: asked once for the cluster; node: once for each node that is online.
 
     `interval` gives the seconds between two runs, `keep_seconds` how long an answer counts without a newer one.
-    `calls` are the API calls as templates and `privilege` what they need, both for docs/metrics.md.
+    Its API calls and what they need are in pvewatch/pve/privileges.py.
     One that `sweeps` asks guest by guest, a few in each run: the configuration's interval_seconds is then the time
     until a guest is asked again, and the collector sees to it itself.
     """
@@ -68,8 +68,6 @@ class Collector:
     metrics: tuple[Metric, ...]
     interval: Callable[[ExporterSettings], float]
     keep_seconds: Callable[[ExporterSettings], float]
-    calls: tuple[str, ...] = ()
-    privilege: str = "any token"
     sweeps: bool = False
 
 

@@ -219,10 +219,4 @@ COLLECTOR = Collector(
     METRICS,
     every_node_interval,
     keep_node_interval,
-    calls=(
-        "/nodes/{node}/qemu",
-        "/nodes/{node}/lxc",
-        "/nodes/{node}/netstat",
-    ),
-    privilege="VM.Audit on /vms/{vmid}; Sys.Audit on /nodes/{node} for containers' network cards",
 )

@@ -149,10 +149,5 @@ COLLECTOR = Collector(
     METRICS,
     every_node_interval,
     keep_seconds,
-    calls=(
-        "/nodes/{node}/qemu/{vmid}/agent/get-fsinfo",
-        "POST /nodes/{node}/qemu/{vmid}/agent/ping",
-    ),
-    privilege="VM.GuestAgent.Audit on /vms/{vmid}; before PVE 9 VM.Monitor, and only where switched on",
     sweeps=True,
 )

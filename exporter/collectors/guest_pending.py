@@ -59,7 +59,5 @@ COLLECTOR = Collector(
     METRICS,
     every_node_interval,
     keep_seconds,
-    calls=("/nodes/{node}/{kind}/{vmid}/pending",),
-    privilege="VM.Audit on /vms/{vmid}",
     sweeps=True,
 )

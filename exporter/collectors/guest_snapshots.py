@@ -73,7 +73,5 @@ COLLECTOR = Collector(
     METRICS,
     every_node_interval,
     keep_seconds,
-    calls=("/nodes/{node}/{kind}/{vmid}/snapshot",),
-    privilege="VM.Audit on /vms/{vmid}",
     sweeps=True,
 )

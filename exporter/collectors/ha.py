@@ -249,6 +249,4 @@ COLLECTOR = Collector(
     METRICS,
     every_node_interval,
     keep_node_interval,
-    calls=("/cluster/ha/status/current", "/cluster/ha/groups", "/cluster/ha/rules"),
-    privilege="Sys.Audit on /",
 )

@@ -134,6 +134,4 @@ COLLECTOR = Collector(
     METRICS,
     every_node_interval,
     keep_node_interval,
-    calls=("/nodes/{node}/status",),
-    privilege="Sys.Audit on /nodes/{node}",
 )

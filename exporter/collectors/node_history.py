@@ -88,6 +88,4 @@ COLLECTOR = Collector(
     METRICS,
     every_node_interval,
     keep_node_interval,
-    calls=("/nodes/{node}/rrddata",),
-    privilege="Sys.Audit on /nodes/{node}",
 )

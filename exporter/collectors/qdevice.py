@@ -85,6 +85,4 @@ COLLECTOR = Collector(
     METRICS,
     every_node_interval,
     keep_node_interval,
-    calls=("/cluster/config/qdevice",),
-    privilege="Sys.Audit on /",
 )

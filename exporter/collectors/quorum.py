@@ -88,6 +88,4 @@ COLLECTOR = Collector(
     METRICS,
     every(INTERVAL_SECONDS),
     keep(INTERVAL_SECONDS),
-    calls=("/cluster/config/nodes",),
-    privilege="Sys.Audit on /",
 )

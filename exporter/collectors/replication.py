@@ -139,6 +139,4 @@ COLLECTOR = Collector(
     METRICS,
     every_node_interval,
     keep_node_interval,
-    calls=("/nodes/{node}/replication",),
-    privilege="VM.Audit on /vms/{vmid} of every replicated guest",
 )

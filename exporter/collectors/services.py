@@ -67,6 +67,4 @@ COLLECTOR = Collector(
     METRICS,
     every(INTERVAL_SECONDS),
     keep(INTERVAL_SECONDS),
-    calls=("/nodes/{node}/services",),
-    privilege="Sys.Audit on /nodes/{node}",
 )

@@ -99,6 +99,4 @@ COLLECTOR = Collector(
     METRICS,
     every_poll,
     keep_poll,
-    calls=("/cluster/status",),
-    privilege="Sys.Audit on /",
 )

@@ -219,6 +219,4 @@ COLLECTOR = Collector(
     METRICS,
     every_poll,
     keep_poll,
-    calls=("/cluster/tasks",),
-    privilege="Sys.Audit on /",
 )

@@ -35,4 +35,4 @@ METRICS = (
     ),
 )
 
-COLLECTOR = Collector("version", "cluster", read, METRICS, every_node_interval, keep_node_interval, calls=("/version",))
+COLLECTOR = Collector("version", "cluster", read, METRICS, every_node_interval, keep_node_interval)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-Holder = Literal["monitor", "power"]
+Holder = Literal["monitor", "power", "/pve"]
+"""The two tokens of a cluster, and a login of /pve, whose features are prometheus-pve-exporter's collectors."""
 
 OLDEST, NEWEST = 7, 9
 # Since this version the guest agent's read-only calls have a privilege of their own.
@@ -22,7 +23,7 @@ AGENT_AUDIT_SINCE = 9
 class Need:
     """What one feature asks for.
 
-    `feature` is a collector's name, or what the worker does. `calls` are API paths, GET unless a method stands before.
+    `feature` is a collector's name, or what else is done. `calls` are API paths, GET unless a method stands before.
     `privilege` is empty where any token may ask; `path` is an ACL path such as `/vms/{vmid}`. `refused`: Proxmox VE
     answers 403 without it, else 200 with less. Without an `essential` one the cluster is not monitored in earnest.
     It holds for the major versions from `since` up to, not including, `before`.
@@ -49,7 +50,7 @@ class Need:
         return self.since <= min(max(major, OLDEST), NEWEST) < self.before
 
 
-_monitor, _power = partial(Need, "monitor"), partial(Need, "power")
+_monitor, _power, _pve = partial(Need, "monitor"), partial(Need, "power"), partial(Need, "/pve")
 _GUEST = "/nodes/{node}/{kind}/{vmid}"
 _AGENT = "/nodes/{node}/qemu/{vmid}/agent"
 
@@ -215,12 +216,70 @@ NEEDS: tuple[Need, ...] = (
         "a task that somebody else runs on the guest is seen only where it locks the guest",
         refused=False,
     ),
+    _pve("status", ("/cluster/status",), "Sys.Audit", "/", "no pve_up"),
+    _pve("status", ("/cluster/resources",), "VM.Audit", "/vms/{vmid}", "no pve_up of the guest", refused=False),
+    _pve(
+        "status",
+        ("/cluster/resources",),
+        "Datastore.Audit",
+        "/storage/{storage}",
+        "no pve_up of the storage",
+        refused=False,
+    ),
+    _pve("resources", ("/cluster/resources",), "VM.Audit", "/vms/{vmid}", "the guest is not seen", refused=False),
+    _pve("resources", ("/cluster/resources",), "Sys.Audit", "/nodes/{node}", "no figures of the node", refused=False),
+    _pve(
+        "resources",
+        ("/cluster/resources",),
+        "Datastore.Audit",
+        "/storage/{storage}",
+        "the storage is not seen",
+        refused=False,
+    ),
+    _pve("node", ("/cluster/status",), "Sys.Audit", "/", "no pve_node_info"),
+    _pve("cluster", ("/cluster/status",), "Sys.Audit", "/", "no pve_cluster_info"),
+    _pve("version", ("/version",)),
+    _pve(
+        "backup-info",
+        ("/cluster/status", "/cluster/backup-info/not-backed-up"),
+        "Sys.Audit",
+        "/",
+        "no guests without a backup job",
+    ),
+    _pve(
+        "backup-info",
+        ("/cluster/backup-info/not-backed-up",),
+        "VM.Audit",
+        "/vms/{vmid}",
+        "guests without a backup job are hidden, as if all were backed up",
+        refused=False,
+    ),
+    _pve("qdevice", ("/cluster/status", "/cluster/config/qdevice"), "Sys.Audit", "/", "no quorum device"),
+    _pve("subscription", ("/cluster/status",), "Sys.Audit", "/", "not known which node the target is"),
+    _pve("subscription", ("/nodes/{node}/subscription",)),
+    _pve("config", ("/cluster/status",), "Sys.Audit", "/", "not known which node the target is"),
+    _pve(
+        "config",
+        ("/nodes/{node}/qemu", "/nodes/{node}/lxc", f"{_GUEST}/config"),
+        "VM.Audit",
+        "/vms/{vmid}",
+        "no pve_onboot_status of the guest",
+        refused=False,
+    ),
+    _pve("replication", ("/cluster/status",), "Sys.Audit", "/", "not known which node the target is"),
+    _pve(
+        "replication",
+        ("/nodes/{node}/replication",),
+        "VM.Audit",
+        "/vms/{vmid}",
+        "no replication job, as soon as one guest is hidden",
+    ),
 )
 
 # On PVE 8 this right also permits commands inside guests, so a read-only role does not have it.
 UNSAFE_TO_READ = frozenset({"VM.Monitor"})
 
-ROLE_NAMES: dict[Holder, str] = {"monitor": "pvewatch-monitor", "power": "pvewatch-power"}
+ROLE_NAMES: dict[Holder, str] = {"monitor": "pvewatch-monitor", "power": "pvewatch-power", "/pve": "pvewatch-monitor"}
 # The order of the tables and roles: what is needed most comes first.
 _ORDER = ("Sys.Audit", "VM.Audit", "Datastore.Audit", "Pool.Audit", "VM.PowerMgmt")
 
@@ -249,16 +308,17 @@ def role(holder: Holder, major: int) -> tuple[str, ...]:
     return tuple(sorted(wanted, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name)))
 
 
-def calls_of(feature: str) -> tuple[str, ...]:
+def calls_of(feature: str, holder: Holder = "monitor") -> tuple[str, ...]:
     """All calls of a collector, whatever the version."""
-    return tuple(dict.fromkeys(call for need in NEEDS if need.feature == feature for call in need.calls))
+    found = (call for need in NEEDS if (need.holder, need.feature) == (holder, feature) for call in need.calls)
+    return tuple(dict.fromkeys(found))
 
 
-def in_words(feature: str) -> str:
+def in_words(feature: str, holder: Holder = "monitor") -> str:
     """The privileges of a collector for a cell of a table."""
     found: dict[str, str] = {}
     for need in NEEDS:
-        if need.feature == feature and need.privilege:
+        if (need.holder, need.feature) == (holder, feature) and need.privilege:
             found.setdefault(f"{need.privilege} on {need.path}", versions(need))
     return "; ".join(f"{name} ({when})" if when else name for name, when in found.items()) or "any token"
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from action_api.actions import execution
+from action_api.catalogue import CATALOGUE
 from pvewatch.pve import parsers_access
 from pvewatch.pve.check_privileges import (
     Rights,
@@ -18,7 +20,7 @@ from pvewatch.pve.check_privileges import (
     judge_power,
 )
 from pvewatch.pve.models import AclRow, Permissions
-from pvewatch.pve.privileges import needs, role
+from pvewatch.pve.privileges import calls_of, needs, role
 from pvewatch.simulator.permissions import AclEntry, Token
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -186,6 +188,12 @@ def test_a_power_token_that_sees_no_guest_is_told_so() -> None:
 
     assert found[0].state == "error"
     assert [finding.subject for finding in found[1:]] == ["finding the guest"]
+
+
+def test_every_action_of_the_catalogue_is_in_the_table_with_its_calls() -> None:
+    for action in CATALOGUE:
+        made = {call.verb for calls in execution(action.name).calls.values() for call in calls}
+        assert {call.rpartition("/")[2] for call in calls_of(action.name, "power")} == made
 
 
 @pytest.mark.parametrize("major", [7, 8, 9])
