@@ -146,11 +146,11 @@ def measure_hanging_node(folder: Path, nodes: int, guests: int, poll_seconds: fl
     ):
         # The first minutes are no measure: everything is asked for the first time.
         wait_for_sweep(ours, guests, 120)
-        time.sleep(4 * poll_seconds)
-        without = worst_gap(ours, 4 * poll_seconds, wanted)
+        time.sleep(2 * poll_seconds)
+        without = worst_gap(ours, 3 * poll_seconds, wanted)
         simulator.control("POST", "/faults", {"fault": "slow", "path": "^/nodes/pve2/", "seconds": 60})
         time.sleep(poll_seconds)
-        return without, worst_gap(ours, 6 * poll_seconds, wanted)
+        return without, worst_gap(ours, 5 * poll_seconds, wanted)
 
 
 def value(page: str, name: str) -> list[float]:

@@ -63,7 +63,7 @@ def big(folder: Path, scale: Scale) -> list[Row]:
             "config_interval_seconds": 12 * scale.poll_seconds,
         }
         with (
-            closing(Ours(folder, [simulator], "ours-as-peer", settings=settings)) as ours,
+            closing(Ours(folder, [simulator], "ours-as-peer", program="bench.hurried", settings=settings)) as ours,
             ThreadPoolExecutor(1) as beside,
         ):
             hanging = beside.submit(figures.measure_hanging_node, folder, nodes, 4 * nodes, scale.poll_seconds)

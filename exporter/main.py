@@ -27,7 +27,8 @@ from pvewatch.serve import Server, serve
 _log = logging.getLogger(__name__)
 
 # How long a thread that computes keeps the others waiting. An answer passes from thread to thread several times, and
-# with Python's 5 ms each a scrape during a refresh of thousands of guests would take some 50 ms longer.
+# each system call of a listener gives up its turn: with Python's 5 ms a refresh of thousands of guests would hold up
+# scrapes, and heartbeats the more.
 SWITCH_SECONDS = 0.0005
 _M_ARENA_MAX = -8  # glibc's malloc.h
 

@@ -15,6 +15,9 @@ from exporter.heartbeats.metrics import GuestIds, families
 from exporter.heartbeats.store import Guest, Record, is_silent
 
 REFRESH_SECONDS = 1.0
+# In the background the work is done in small parts: at a thousand heartbeats a second it would else hold them up.
+PART_GUESTS = 20
+PAUSE_SECONDS = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +70,16 @@ class HeartbeatPage:
             self.refresh()
         return self._text
 
-    def refresh(self) -> int:
-        """Bring the page up to date; returns of how many guests lines were written."""
+    def refresh(self, *, pause: float = 0.0) -> int:
+        """Bring the page up to date; returns of how many guests lines were written.
+
+        After every PART_GUESTS of them it rests for `pause` seconds.
+        """
         with self._lock:
             now = self._clock()
             records, ids = self._records(), self._guest_ids()
             counted = dict(self._rejected)
-            changed = self._write_changed(records, ids, now)
+            changed = self._write_changed(records, ids, now, pause)
             gone = self._lines.keys() - records.keys()
             for guest in gone:
                 del self._lines[guest]
@@ -84,7 +90,7 @@ class HeartbeatPage:
                 self._text = self._join(counted)
             return changed
 
-    def _write_changed(self, records: Mapping[Guest, Record], ids: GuestIds, now: float) -> int:
+    def _write_changed(self, records: Mapping[Guest, Record], ids: GuestIds, now: float, pause: float) -> int:
         changed = 0
         for guest, record in records.items():
             guest_id = _id_of(record, ids)
@@ -96,6 +102,8 @@ class HeartbeatPage:
             written = tuple(write_samples(family.name, family.labels, family.samples) for family in found)
             self._lines[guest] = _Lines(record, guest_id, silent, written)
             changed += 1
+            if pause and changed % PART_GUESTS == 0:
+                self._stop.wait(pause)
         return changed
 
     def _join(self, rejected: Mapping[str, int]) -> bytes:
@@ -110,7 +118,7 @@ class HeartbeatPage:
 
     def _keep_current(self) -> None:
         while not self._stop.wait(REFRESH_SECONDS):
-            self.refresh()
+            self.refresh(pause=PAUSE_SECONDS)
 
 
 def _id_of(record: Record, ids: GuestIds) -> str | None:
