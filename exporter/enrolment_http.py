@@ -6,7 +6,7 @@ for a guest. The token is in the answer's body only, never in an address or a lo
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable
 
 from flask import Blueprint, Response, jsonify, request
 from pydantic import ValidationError
@@ -18,8 +18,8 @@ from pvewatch.config import ConfigError, Secret, Settings
 from pvewatch.enrolment import ENROLMENT_PATH, Enrolment, EnrolmentRequest
 
 
-def create_blueprint(settings: Settings, clusters: Collection[str], secret: Secret) -> Blueprint:
-    """The route; `clusters` are the names under which heartbeats are taken."""
+def create_blueprint(settings: Settings, is_watched: Callable[[str], bool], secret: Secret) -> Blueprint:
+    """The route; `is_watched` says of a name whether heartbeats are taken for that cluster."""
     blueprint = Blueprint("enrolment", __name__)
 
     @blueprint.post(ENROLMENT_PATH)
@@ -35,7 +35,7 @@ def create_blueprint(settings: Settings, clusters: Collection[str], secret: Secr
         except ValidationError as error:
             fields = [{"field": ".".join(map(str, e["loc"])), "problem": e["msg"]} for e in error.errors()]
             return error_answer(422, "invalid", "the request is not one for an agent", fields)
-        if wanted.cluster not in clusters:
+        if not is_watched(wanted.cluster):
             return error_answer(404, "unknown_cluster", f"the cluster {wanted.cluster!r} is not configured here")
         try:
             given = _enrolment(settings, wanted)

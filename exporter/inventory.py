@@ -8,7 +8,7 @@ from exporter.expectations import expected_running
 from exporter.heartbeats.store import HeartbeatStore, is_from, to_entry
 from exporter.snapshot import Snapshot, View
 from pvewatch.config import Cluster
-from pvewatch.inventory import ClusterEntry, GuestEntry, Inventory, NodeEntry, StorageEntry
+from pvewatch.inventory import ClusterEntry, GuestEntry, GuestKind, Inventory, NodeEntry, StorageEntry
 from pvewatch.pve.models import Guest
 
 
@@ -92,6 +92,23 @@ def _quorate(view: View) -> bool | None:
     if view.status is None:
         return None
     return True if view.status.name is None else view.status.quorate
+
+
+def find_guest(
+    cluster: str,
+    kind: GuestKind,
+    vmid: int,
+    view: View,
+    heartbeats: HeartbeatStore,
+    timeout: float,
+    now: float,
+    current_key_id: str,
+) -> GuestEntry | None:
+    """One guest's entry, None when the cluster's newest figures do not have it."""
+    for guest in view.resources.guests if view.resources else ():
+        if guest.vmid == vmid and guest.kind == kind:
+            return _guest(cluster, guest, view, heartbeats, timeout, now, current_key_id)
+    return None
 
 
 def _guest(

@@ -72,6 +72,55 @@ class GuestEntry(_Entry):
     heartbeat: HeartbeatEntry | None = None
 
 
+class SnapshotEntry(_Entry):
+    """A snapshot of a guest; `taken_at` is unix seconds, None when PVE does not say."""
+
+    name: str
+    parent: str | None = None
+    taken_at: float | None = None
+    description: str = ""
+    with_memory: bool = False
+
+
+class TaskEntry(_Entry):
+    """A task about a guest. Times are unix seconds; a running one has no end and no `ok`."""
+
+    upid: str
+    type: str
+    user: str
+    node: str
+    started: float
+    ended: float | None = None
+    running: bool = False
+    exit_status: str | None = None
+    ok: bool | None = None
+
+
+class AddressEntry(_Entry):
+    """An address of a guest: of which card, and whether its system reports it or its configuration sets it."""
+
+    interface: str
+    address: str
+    source: Literal["guest", "configuration"]
+
+
+class GuestDetail(_Entry):
+    """One guest with all that was read for this purpose at `read_at` (unix seconds).
+
+    What could not be read is None, and `errors` says why, by the name of the field. `configuration` holds the settings
+    that cannot carry a secret; the others are named in `withheld`.
+    """
+
+    read_at: float
+    guest: GuestEntry
+    configuration: dict[str, str | int | float | bool] | None = None
+    withheld: list[str] = Field(default_factory=list)
+    snapshots: list[SnapshotEntry] | None = None
+    tasks: list[TaskEntry] | None = None
+    addresses: list[AddressEntry] | None = None
+    errors: dict[str, str] = Field(default_factory=dict)
+
+
 class NodeEntry(_Entry):
     """A node of a cluster; `status` is online, offline or unknown."""
 

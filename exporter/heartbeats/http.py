@@ -133,6 +133,10 @@ class HeartbeatApp:
         self._clock = clock
         self.rejected: dict[str, int] = dict.fromkeys(REASONS, 0)
 
+    def accept(self, clusters: frozenset[str]) -> None:
+        """From now on take heartbeats of guests of these clusters."""
+        self._clusters = clusters
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI)."""
         if scope["type"] != "http":

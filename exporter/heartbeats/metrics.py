@@ -315,19 +315,30 @@ def families(
     ]
 
 
+def shown_id(record: Record, guest_ids: GuestIds, oldest: float) -> str | None:
+    """The id under which a guest's series are shown, None while it has none.
+
+    While Proxmox VE cannot be asked that is its last known id, until its newest heartbeat came before `oldest`
+    (unix seconds). A container that took a removed VM's number is another guest, which has never spoken.
+    """
+    if record.cluster not in guest_ids:
+        return None
+    last_known = f"{record.kind}/{record.vmid}" if record.kind else None
+    ids = guest_ids[record.cluster]
+    if ids is None:
+        return last_known if record.last_seen >= oldest else None
+    present = ids.get(record.vmid)
+    return present if last_known in (None, present) else None
+
+
 def _identified(
     records: Mapping[Guest, Record], guest_ids: GuestIds, oldest: float
 ) -> Iterator[tuple[tuple[str, str], Record]]:
-    for cluster, vmid in sorted(records):
-        if cluster not in guest_ids:
-            continue
-        record = records[cluster, vmid]
-        ids = guest_ids[cluster]
-        last_known = f"{record.kind}/{vmid}" if record.kind and record.last_seen >= oldest else None
-        guest_id = last_known if ids is None else ids.get(vmid)
-        # A container that took a removed VM's number is another guest, which has never spoken.
-        if guest_id is not None and last_known in (None, guest_id):
-            yield (cluster, guest_id), record
+    for guest in sorted(records):
+        record = records[guest]
+        guest_id = shown_id(record, guest_ids, oldest)
+        if guest_id is not None:
+            yield (record.cluster, guest_id), record
 
 
 def _os_name(heartbeat: Heartbeat) -> str:

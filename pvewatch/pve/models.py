@@ -216,3 +216,17 @@ class Task:
 
 
 Permissions = Mapping[str, frozenset[str]]
+
+
+Roles = Mapping[str, frozenset[str]]
+"""`GET /access/roles`: role → privileges."""
+
+
+@dataclass(frozen=True, slots=True)
+class AclRow:
+    """A row of `GET /access/acl`. `kind` is user, group or token, `holder` its name."""
+
+    path: str
+    role: str
+    kind: str
+    holder: str

@@ -21,7 +21,6 @@ from pvewatch.pve.models import (
     NodeDetail,
     NodeStatusRow,
     Number,
-    Permissions,
     Resources,
     Storage,
     Task,
@@ -358,15 +357,6 @@ def task_log(data: object) -> tuple[str, ...]:
     if isinstance(data, dict):
         return ()
     return tuple(str(row.get("t", "")) for row in rows(data))
-
-
-def permissions(data: object) -> Permissions:
-    """`/access/permissions`: path → privileges. An empty mapping means that the token may nothing."""
-    return {
-        str(path): frozenset(str(name) for name, value in privileges.items() if value is not None)
-        for path, privileges in mapping(data).items()
-        if isinstance(privileges, dict)
-    }
 
 
 def _integer(value: object) -> int | None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pvewatch.pve import parsers
+from pvewatch.pve import parsers, parsers_access
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
@@ -158,7 +158,9 @@ PARSERS: list[Callable[[object], object]] = [
     parsers.upid,
     parsers.tasks,
     parsers.task_log,
-    parsers.permissions,
+    parsers_access.permissions,
+    parsers_access.roles,
+    parsers_access.acl,
 ]
 
 
