@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from http.client import HTTPException
 from pathlib import Path
 
 from rich.console import Console
@@ -46,8 +47,8 @@ def main() -> int:
                 with progress.status(title):
                     rows += scene(Path(name), scale)
                 progress.print(f"{title}: done after {time.monotonic() - begun:.0f} s")
-    except (NotMeasured, subprocess.SubprocessError) as error:
-        progress.print(f"not measured: {error}", style="red", markup=False)
+    except (NotMeasured, subprocess.SubprocessError, OSError, HTTPException) as error:
+        progress.print(f"not measured: {type(error).__name__}: {error}", style="red", markup=False)
         return 2
     seconds = time.monotonic() - begun
     if options.json:

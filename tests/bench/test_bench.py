@@ -28,6 +28,7 @@ def test_every_figure_is_measured_and_the_peer_beside_it() -> None:
         pytest.skip(done.stderr[-500:])
     # 1: at this size a bar may well be missed.
     assert done.returncode in (0, 1), done.stderr
+    assert done.stdout, done.stderr
     found = json.loads(done.stdout)
     rows = {row["key"]: row for row in found["rows"]}
     assert rows.keys() == KEYS
