@@ -152,7 +152,7 @@ def _remedy(rights: Rights, missing: Sequence[Need]) -> str:
     token_only = all(lacking(rights, need) == "token" for need in missing)
     path = "/" if rights.holder == "monitor" else "/pool/POOL"
     if rights.holder == "power" and all(need.base != "/vms" for need in missing):
-        return "\n".join(_commands(rights, "pvewatch-look", tuple(need.privilege for need in missing), "/nodes", False))
+        return "\n".join(_commands(rights, "watch-look", tuple(need.privilege for need in missing), "/nodes", False))
     return "\n".join(_commands(rights, ROLE_NAMES[rights.holder], tuple(wanted), path, token_only))
 
 

@@ -279,7 +279,7 @@ NEEDS: tuple[Need, ...] = (
 # On PVE 8 this right also permits commands inside guests, so a read-only role does not have it.
 UNSAFE_TO_READ = frozenset({"VM.Monitor"})
 
-ROLE_NAMES: dict[Holder, str] = {"monitor": "pvewatch-monitor", "power": "pvewatch-power", "/pve": "pvewatch-monitor"}
+ROLE_NAMES: dict[Holder, str] = {"monitor": "watch-monitor", "power": "watch-power", "/pve": "watch-monitor"}
 # The order of the tables and roles: what is needed most comes first.
 _ORDER = ("Sys.Audit", "VM.Audit", "Datastore.Audit", "Pool.Audit", "VM.PowerMgmt")
 

@@ -78,7 +78,7 @@ def installation(
     reachable = settings.model_copy(
         update={"exporter": settings.exporter.model_copy(update={"heartbeat_url": "https://pvewatch.example:9223"})}
     )
-    app.register_blueprint(create_blueprint(reachable, bench.exporter.snapshots, secret))
+    app.register_blueprint(create_blueprint(reachable, bench.exporter.is_watched, secret))
     servers = [
         serve(app, "127.0.0.1:0").start(),
         serve(bench.exporter.heartbeat_app, "127.0.0.1:0", kind="asgi").start(),

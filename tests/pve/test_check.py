@@ -52,8 +52,8 @@ def test_a_token_without_rights_is_told_from_an_empty_cluster(simulator: Simulat
 
     assert result.exit_code == 1
     assert "VM.Audit on /vms is missing" in result.output
-    assert "pveum acl modify / --tokens 'pvewatch@pve!none' --roles pvewatch-monitor" in result.output
-    assert "pveum acl modify / --users pvewatch@pve --roles pvewatch-monitor" in result.output
+    assert "pveum acl modify / --tokens 'pvewatch@pve!none' --roles watch-monitor" in result.output
+    assert "pveum acl modify / --users pvewatch@pve --roles watch-monitor" in result.output
 
 
 def test_the_role_for_version_9_has_the_agents_privilege_and_the_one_for_8_has_not(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_whether_user_or_token_lacks_a_privilege_is_asked_of_proxmox(simulator: 
 
     assert result.exit_code == 1
     assert "its user pvewatch@pve has it, the token itself lacks it" in result.output
-    assert "pveum acl modify / --tokens 'pvewatch@pve!narrow' --roles pvewatch-monitor" in result.output
+    assert "pveum acl modify / --tokens 'pvewatch@pve!narrow' --roles watch-monitor" in result.output
     assert "--users" not in result.output
 
 

@@ -97,17 +97,17 @@ def test_the_token_alone_is_given_the_role_when_its_user_has_it() -> None:
     remedy = next(found.remedy for found in judge_features(of) if found.lacking)
 
     assert remedy.splitlines() == [
-        'pveum role add pvewatch-monitor --privs "Sys.Audit VM.Audit Datastore.Audit Pool.Audit"',
-        "pveum acl modify / --tokens 'mon@pve!t' --roles pvewatch-monitor",
+        'pveum role add watch-monitor --privs "Sys.Audit VM.Audit Datastore.Audit Pool.Audit"',
+        "pveum acl modify / --tokens 'mon@pve!t' --roles watch-monitor",
     ]
 
 
 def test_a_role_that_exists_is_not_added_again_but_given_what_it_lacks() -> None:
-    roles = {"pvewatch-monitor": READING}
+    roles = {"watch-monitor": READING}
     granted = on(root=READING)
     for major, expected in (
         (8, None),
-        (9, 'pveum role modify pvewatch-monitor --privs "VM.GuestAgent.Audit" --append 1'),
+        (9, 'pveum role modify watch-monitor --privs "VM.GuestAgent.Audit" --append 1'),
     ):
         remedies = {found.remedy for found in judge_features(rights(granted, major, roles=roles)) if found.remedy}
         assert [remedy.splitlines()[0] for remedy in remedies] == ([expected] if expected else [])
