@@ -10,7 +10,7 @@
 #   grant of the power token on /pool/x would take Pool.Audit there away from the monitor token.
 # - Deleting a guest deletes every entry on /vms/ID; an entry on /pool/NAME stays. So: grant on pools.
 # - pveum's exit codes are leftovers, and an entry on a pool that does not exist is accepted: names are looked up first,
-#   and everything is read back afterwards.
+#   and everything is read back afterwards. A role's name may not begin with PVE, in any case: hence watch-…
 set -uo pipefail
 export LC_ALL=C
 umask 077
@@ -64,25 +64,25 @@ die() { # die CODE TEXT…
 
 wrong() { die "$USAGE" "$1; see setup-token.sh --help"; }
 user_of() { printf 'pvewatch-%s@pve' "$1"; }
-roles_of() { case $1 in provision) each 'pvewatch-provision%s' '' -storage -network -node ;; *) echo "pvewatch-$1" ;; esac; }
+roles_of() { case $1 in provision) each 'watch-provision%s' '' -storage -network -node ;; *) echo "watch-$1" ;; esac; }
 
 privileges() {
     case $1 in
-        pvewatch-monitor)
+        watch-monitor)
             printf 'Sys.Audit VM.Audit Datastore.Audit Pool.Audit SDN.Audit'
             [[ $notifications == no ]] || printf ' Mapping.Audit'
             # What 8 has for guest agents, VM.Monitor, also runs commands in guests; 9 has a right for reading alone.
             ((version < 9)) || printf ' VM.GuestAgent.Audit'
             [[ $vm_monitor == no ]] || printf ' VM.Monitor'
             ;;
-        pvewatch-power) printf 'VM.Audit VM.PowerMgmt' ;;
-        pvewatch-provision)
+        watch-power) printf 'VM.Audit VM.PowerMgmt' ;;
+        watch-provision)
             printf 'VM.Audit VM.Allocate VM.Config.Disk VM.Config.CPU VM.Config.Memory VM.Config.Network'
             printf ' VM.Config.Options VM.PowerMgmt VM.Clone Pool.Audit'
             ;;
-        pvewatch-provision-storage) printf 'Datastore.Audit Datastore.AllocateSpace Datastore.AllocateTemplate' ;;
-        pvewatch-provision-network) printf 'SDN.Use SDN.Audit' ;;
-        pvewatch-provision-node) printf 'Sys.AccessNetwork' ;;
+        watch-provision-storage) printf 'Datastore.Audit Datastore.AllocateSpace Datastore.AllocateTemplate' ;;
+        watch-provision-network) printf 'SDN.Use SDN.Audit' ;;
+        watch-provision-node) printf 'Sys.AccessNetwork' ;;
     esac
 }
 
@@ -93,13 +93,13 @@ each() { # each FORMAT THING…: a line for each thing
 
 grants_of() { # lines of: PATH ROLE
     case $1 in
-        monitor) echo '/ pvewatch-monitor' ;;
-        power) each '%s pvewatch-power' "${scopes[@]}" ;;
+        monitor) echo '/ watch-monitor' ;;
+        power) each '%s watch-power' "${scopes[@]}" ;;
         provision)
-            each '/pool/%s pvewatch-provision' "${pools[@]}"
-            each '/storage/%s pvewatch-provision-storage' "${storages[@]}"
-            each '/sdn/zones/%s pvewatch-provision-network' "${bridges[@]}"
-            each '/nodes/%s pvewatch-provision-node' "${nodes[@]}"
+            each '/pool/%s watch-provision' "${pools[@]}"
+            each '/storage/%s watch-provision-storage' "${storages[@]}"
+            each '/sdn/zones/%s watch-provision-network' "${bridges[@]}"
+            each '/nodes/%s watch-provision-node' "${nodes[@]}"
             ;;
     esac
 }

@@ -148,7 +148,7 @@ def _check_monitor(cluster: Cluster, token: TokenRef, version: Version, findings
                     detail = f"{privilege} on some of {path} only: the rest is not seen"
                     findings.append(Finding(cluster.name, feature, "warning", detail))
                 else:
-                    remedy = grant_commands(token.token_id, "pvewatch-monitor", _monitor_role(version), "/")
+                    remedy = grant_commands(token.token_id, "watch-monitor", _monitor_role(version), "/")
                     detail = f"{privilege} on {path} is missing: {loss}"
                     findings.append(Finding(cluster.name, feature, "error", detail, remedy))
             if granted:
@@ -175,7 +175,7 @@ def _check_power(cluster: Cluster, token: TokenRef, findings: list[Finding]) -> 
         detail = f"may start, shut down and reset guests on {shown}"
         findings.append(Finding(cluster.name, "power token", "ok", detail))
     else:
-        remedy = grant_commands(token.token_id, "pvewatch-power", POWER_PRIVILEGES, "/pool/POOL")
+        remedy = grant_commands(token.token_id, "watch-power", POWER_PRIVILEGES, "/pool/POOL")
         detail = f"{' and '.join(POWER_PRIVILEGES)} are nowhere granted together"
         findings.append(Finding(cluster.name, "power token", "error", detail, remedy))
 

@@ -49,8 +49,8 @@ def test_a_token_without_rights_is_told_from_an_empty_cluster(simulator: Simulat
 
     assert result.exit_code == 1
     assert "VM.Audit on /vms is missing" in result.output
-    assert "pveum acl modify / --tokens 'pvewatch@pve!none' --roles pvewatch-monitor" in result.output
-    assert "pveum acl modify / --users pvewatch@pve --roles pvewatch-monitor" in result.output
+    assert "pveum acl modify / --tokens 'pvewatch@pve!none' --roles watch-monitor" in result.output
+    assert "pveum acl modify / --users pvewatch@pve --roles watch-monitor" in result.output
 
 
 def test_the_role_for_version_9_has_the_agents_privilege_and_the_one_for_8_has_not(tmp_path: Path) -> None:
