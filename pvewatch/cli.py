@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from pvewatch import __version__
+from pvewatch.access.setup_commands import print_setup, setup_options
 from pvewatch.config import ConfigError, Settings, internal_secret, load_settings
 from pvewatch.logging import configure
 from pvewatch.serve import CannotListen
@@ -66,7 +67,9 @@ class _Lazy(click.Group):
     cls=_Lazy,
     lazy={
         "demo": "pvewatch.stack.cli:demo",
+        "init": "pvewatch.access.init_command:init",
         "simulator": "pvewatch.simulator.cli:simulator",
+        "status": "pvewatch.status.command:status",
         "up": "pvewatch.stack.cli:up",
         "user": "action_api.people_cli:user",
     },
@@ -131,9 +134,13 @@ def worker(settings: SettingsSource, queue: str) -> None:
 
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@setup_options
 @click.pass_obj
-def check(settings: SettingsSource, as_json: bool) -> None:
+def check(settings: SettingsSource, as_json: bool, setup: bool, pve_version: str) -> None:
     """Check the configuration and ask every cluster; exit 0 if all is well, 1 if something is missing."""
+    if setup:
+        print_setup(pve_version)
+        return
     from pvewatch.pve.check import check_all, print_report
 
     report = check_all(settings.load())
