@@ -7,6 +7,7 @@ RUN python -m venv /opt/build && python -m venv --without-pip /opt/pvewatch
 COPY pyproject.toml README.md LICENSE ./
 COPY agents agents
 COPY alertmanager alertmanager
+COPY deploy/setup-token.sh deploy/setup-token.sh
 COPY docs/runbooks docs/runbooks
 COPY grafana grafana
 COPY prometheus prometheus
