@@ -2,6 +2,7 @@
 
 GET /                     a page with links              GET /api/v1/inventory   JSON, bearer token
 GET /metrics              text format 0.0.4              GET /-/healthy /-/ready
+GET /sd/guests /sd/clusters /sd/probes                   Prometheus' http_sd, a bearer token of its own
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ _LANDING = """<!doctype html>
 <ul>
   <li><a href="/metrics">/metrics</a>: what Prometheus scrapes</li>
   <li><a href="{inventory}">{inventory}</a>: all that is known, as JSON (with a token)</li>
+  <li><a href="/sd/guests">/sd/guests</a>, <a href="/sd/clusters">/sd/clusters</a>, <a href="/sd/probes">/sd/probes</a>:
+    targets for Prometheus (with a token)</li>
   <li><a href="/-/healthy">/-/healthy</a> and <a href="/-/ready">/-/ready</a></li>
 </ul>
 <table>
@@ -49,7 +52,7 @@ _LANDING = """<!doctype html>
 """
 
 
-def create_app(exporter: Exporter, inventory_secret: Secret) -> Flask:
+def create_app(exporter: Exporter, inventory_secret: Secret, discovery_secret: Secret) -> Flask:
     """The WSGI application over a running exporter."""
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
@@ -94,6 +97,24 @@ def create_app(exporter: Exporter, inventory_secret: Secret) -> Flask:
             refusal.headers["WWW-Authenticate"] = "Bearer"
             return refusal, status
         return Response(exporter.inventory().model_dump_json(), content_type="application/json")
+
+    @app.get("/sd/<any(guests, clusters, probes):kind>")
+    def discovery(kind: str) -> Response | tuple[Response, int]:
+        if not _bears(request.headers.get("Authorization", ""), discovery_secret):
+            refusal, status = error_answer(
+                401, "unauthorized", "send Authorization: Bearer with the secret in <data_dir>/secrets/discovery"
+            )
+            refusal.headers["WWW-Authenticate"] = "Bearer"
+            return refusal, status
+        if untried := exporter.untried:
+            # An error and no short list: Prometheus then keeps the targets it has.
+            return error_answer(503, "not_ready", "not every cluster has been asked once yet", {"untried": untried})
+        lists = {
+            "guests": exporter.discovery.guests,
+            "clusters": exporter.discovery.clusters,
+            "probes": exporter.discovery.probes,
+        }
+        return jsonify(lists[kind](exporter.watched()))
 
     @app.get("/-/healthy")
     def healthy() -> Response:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from exporter.discovery import addresses_of, probe_entries
 from exporter.expectations import expected_running
 from exporter.heartbeats.store import HeartbeatStore, is_from, to_entry
 from exporter.snapshot import Snapshot, View
-from pvewatch.config import Cluster
+from pvewatch.config import Cluster, Settings
 from pvewatch.inventory import ClusterEntry, GuestEntry, Inventory, NodeEntry, StorageEntry
 from pvewatch.pve.models import Guest
 
@@ -16,14 +17,14 @@ def build(
     clusters: Mapping[str, tuple[Cluster, tuple[str, ...]]],
     snapshots: Mapping[str, Snapshot],
     heartbeats: HeartbeatStore,
-    heartbeat_timeout_seconds: float,
+    settings: Settings,
     now: float,
 ) -> Inventory:
     """The inventory at `now`; `clusters` maps the name to the cluster and the configured names that belong to it."""
     return Inventory(
         generated_at=now,
         clusters=[
-            _cluster(cluster, members, snapshots[name].view(), heartbeats, heartbeat_timeout_seconds, now)
+            _cluster(cluster, members, snapshots[name].view(), heartbeats, settings, now)
             for name, (cluster, members) in clusters.items()
         ],
     )
@@ -34,7 +35,7 @@ def _cluster(
     members: tuple[str, ...],
     view: View,
     heartbeats: HeartbeatStore,
-    timeout: float,
+    settings: Settings,
     now: float,
 ) -> ClusterEntry:
     reading = view.readings.get(("resources", ""))
@@ -62,7 +63,7 @@ def _cluster(
             for node in (resources.nodes if resources else ())
         ],
         guests=[
-            _guest(cluster.name, guest, view, heartbeats, timeout, now)
+            _guest(cluster.name, guest, view, heartbeats, settings, now)
             for guest in (resources.guests if resources else ())
         ],
         storages=[
@@ -88,10 +89,11 @@ def _quorate(view: View) -> bool | None:
 
 
 def _guest(
-    cluster: str, guest: Guest, view: View, heartbeats: HeartbeatStore, timeout: float, now: float
+    cluster: str, guest: Guest, view: View, heartbeats: HeartbeatStore, settings: Settings, now: float
 ) -> GuestEntry:
     known = view.configs.get(guest.id)
     record = heartbeats.get(cluster, guest.vmid)
+    timeout = settings.exporter.heartbeat_timeout_seconds
     return GuestEntry(
         cluster=cluster,
         kind=guest.kind,
@@ -112,5 +114,7 @@ def _guest(
         cpu_ratio=guest.cpu_ratio,
         memory_used_bytes=guest.memory_used_bytes,
         memory_limit_bytes=guest.memory_limit_bytes,
+        addresses=list(addresses_of(guest, view)),
+        probes=probe_entries(guest, view, settings),
         heartbeat=to_entry(record, now, timeout) if record and is_from(record, guest.kind) else None,
     )

@@ -26,6 +26,7 @@ def run(settings: Settings) -> None:
         if not cluster.verify_tls:
             _log.warning("%s: verify_tls is off, so whoever is on the network can take its token", cluster.name)
     inventory_secret = internal_secret(settings, "inventory", create=True)
+    discovery_secret = internal_secret(settings, "discovery", create=True)
     heartbeat_secret = internal_secret(settings, "heartbeat", create=True)
     try:
         exporter = Exporter(settings, group_by_asking(settings), heartbeat_secret)
@@ -36,7 +37,7 @@ def run(settings: Settings) -> None:
     listeners: list[Server] = []
     try:
         own = settings.exporter
-        listeners.append(serve(create_app(exporter, inventory_secret), own.listen))
+        listeners.append(serve(create_app(exporter, inventory_secret, discovery_secret), own.listen))
         listeners.append(
             serve(
                 exporter.heartbeat_app,

@@ -8,6 +8,7 @@ from functools import partial
 
 from exporter import inventory, outcomes
 from exporter.collectors import COLLECTORS
+from exporter.discovery import Discovery, Watched
 from exporter.exposition import Page, header, write_samples
 from exporter.heartbeats.http import HeartbeatApp
 from exporter.heartbeats.metrics import families as heartbeat_families
@@ -44,6 +45,7 @@ class Exporter:
         self.settings = settings
         self.groups = groups
         self.own = OwnMetrics()
+        self.discovery = Discovery(settings)
         self._clock = clock
         self._page = Page(TABLES)
         self._ids: dict[str, tuple[Resources | None, Mapping[int, str] | None]] = {}
@@ -100,6 +102,14 @@ class Exporter:
         self._expire()
         return b"".join((self._page.text(), self._heartbeat_page(), self.own.text()))
 
+    def watched(self) -> Watched:
+        """Per cluster what the lists of service discovery are made of, as of now."""
+        self._expire()
+        return {
+            group.cluster.name: (group.cluster, group.members, self.snapshots[group.cluster.name])
+            for group in self.groups
+        }
+
     def inventory(self) -> Inventory:
         """The inventory as of now."""
         self._expire()
@@ -107,7 +117,7 @@ class Exporter:
             {group.cluster.name: (group.cluster, group.members) for group in self.groups},
             self.snapshots,
             self.heartbeats,
-            self.settings.exporter.heartbeat_timeout_seconds,
+            self.settings,
             self._clock(),
         )
 

@@ -64,6 +64,21 @@ class GuestConfigs:
 
 
 @dataclass(frozen=True, slots=True)
+class AddressReading:
+    """The addresses a guest's own system reported, and when it was asked (unix seconds); none if it did not answer."""
+
+    addresses: tuple[str, ...]
+    read_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class GuestAddresses:
+    """What is known of one node's guests, by id such as `qemu/100`."""
+
+    by_id: Mapping[str, AddressReading]
+
+
+@dataclass(frozen=True, slots=True)
 class PowerTasks:
     """What the task list tells, by VMID, in unix seconds.
 
@@ -86,6 +101,7 @@ class View:
     version: Version | None = None
     node_details: tuple[NodeDetail, ...] = ()
     configs: Mapping[str, ConfigReading] = field(default_factory=dict)
+    addresses: Mapping[str, AddressReading] = field(default_factory=dict)
     person_stops: Mapping[int, float] | None = None
     boots: Mapping[int, float] = field(default_factory=dict)
 
@@ -158,6 +174,9 @@ class Snapshot:
         configs: dict[str, ConfigReading] = {}
         for answer in _values(readings, "config", GuestConfigs):
             configs.update(answer.by_id)
+        addresses: dict[str, AddressReading] = {}
+        for found in _values(readings, "addresses", GuestAddresses):
+            addresses.update(found.by_id)
         tasks = next(iter(_values(readings, "tasks", PowerTasks)), None)
         return View(
             cluster=self.cluster,
@@ -167,6 +186,7 @@ class Snapshot:
             version=next(iter(_values(readings, "version", Version)), None),
             node_details=tuple(_values(readings, "node", NodeDetail)),
             configs=MappingProxyType(configs),
+            addresses=MappingProxyType(addresses),
             person_stops=None if tasks is None else tasks.person_stops,
             boots={} if tasks is None else tasks.boots,
         )

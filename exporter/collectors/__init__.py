@@ -1,6 +1,6 @@
 """The areas that are read from Proxmox VE. To add one: a module, and a line here."""
 
-from exporter.collectors import config, node, resources, status, tasks, version
+from exporter.collectors import addresses, config, node, resources, status, tasks, version
 from exporter.collectors.definition import Collector
 
 # In the order in which they are asked: the others look at what resources found.
@@ -11,4 +11,5 @@ COLLECTORS: tuple[Collector, ...] = (
     version.COLLECTOR,
     node.COLLECTOR,
     config.COLLECTOR,
+    addresses.COLLECTOR,
 )

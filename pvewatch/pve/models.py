@@ -166,12 +166,17 @@ class NodeDetail:
 
 @dataclass(frozen=True, slots=True)
 class GuestConfig:
-    """The part of a guest's configuration that is used; `onboot` None means the key is absent (PVE's default: no)."""
+    """The part of a guest's configuration that is used; `onboot` None means the key is absent (PVE's default: no).
+
+    `addresses` are the fixed ones of its network cards, `probe_requests` those in its notes (see pvewatch.probes).
+    """
 
     onboot: bool | None
     agent: bool
     protection: bool
     template: bool
+    addresses: tuple[str, ...] = ()
+    probe_requests: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
+from pvewatch import probes
+from pvewatch.pve.addresses import configured_addresses
 from pvewatch.pve.models import (
     ClusterStatus,
     Guest,
@@ -273,6 +275,8 @@ def guest_config(data: object) -> GuestConfig:
         agent=any(flag(part.removeprefix("enabled=")) for part in options if "=" not in part or "enabled=" in part),
         protection=flag(row.get("protection")),
         template=flag(row.get("template")),
+        addresses=configured_addresses(row),
+        probe_requests=probes.in_notes(text(row.get("description"))),
     )
 
 

@@ -13,7 +13,7 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from pvewatch.simulator import certificate, endpoints_cluster, endpoints_guests, endpoints_nodes
+from pvewatch.simulator import certificate, endpoints_addresses, endpoints_cluster, endpoints_guests, endpoints_nodes
 from pvewatch.simulator.answers import Refusal
 from pvewatch.simulator.cluster import Cluster
 from pvewatch.simulator.control import ControlServer
@@ -23,7 +23,12 @@ from pvewatch.simulator.replay import Recordings, replay_responder
 from pvewatch.simulator.routes import Request, Router
 from pvewatch.simulator.world import VERSIONS, build
 
-ROUTES = (*endpoints_cluster.ROUTES, *endpoints_nodes.ROUTES, *endpoints_guests.ROUTES)
+ROUTES = (
+    *endpoints_cluster.ROUTES,
+    *endpoints_nodes.ROUTES,
+    *endpoints_guests.ROUTES,
+    *endpoints_addresses.ROUTES,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from exporter.service import TABLES
 from exporter.snapshot import Snapshot
 from pvewatch.config import Cluster, ExporterSettings, HostPort
 from pvewatch.pve import parsers
+from pvewatch.pve.addresses import reported_addresses
 from pvewatch.pve.errors import BadAnswer
 from tests.exporter.conftest import RECORDED_AT, recorded
 
@@ -34,6 +35,10 @@ NAMES = {
     "permissions": "as-auditor-permissions",
 }
 DATA = {key: json.loads(recorded(name).body)["data"] for key, name in NAMES.items()}
+# In the form of PVE/API2/LXC.pm; none is recorded.
+DATA["interfaces"] = [
+    {"name": "eth0", "inet": "192.0.2.7/24", "ip-addresses": [{"ip-address": "192.0.2.7", "prefix": "24"}]},
+]
 
 
 class OddClient:
@@ -68,6 +73,9 @@ class OddClient:
 
     def guest_config(self, *_: object) -> Any:
         return self._parsed("config", parsers.guest_config)
+
+    def guest_addresses(self, *_: object) -> Any:
+        return self._parsed("interfaces", lambda data: reported_addresses(parsers.rows(data or [])))
 
     def close(self) -> None:
         pass
