@@ -25,11 +25,13 @@ from cryptography.x509.oid import NameOID
 from tests.deploy.compose_project import Project, plain_environment
 from tests.deploy.docker_engine import await_true, missing_parts, running_engine
 from tests.deploy.stand_in_images import build_all
-from tests.deploy.test_compose_file import SERVICES
+from tests.deploy.test_compose_file import SERVICES as ALL_SERVICES
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
 OWN_USER = "10001"
+# The demo is what runs here; the profile postgres has a test of its own.
+SERVICES = {name: one for name, one in ALL_SERVICES.items() if one.get("profiles") != ["postgres"]}
 ONE_SHOT = {name for name, service in SERVICES.items() if service["restart"] == "no"}
 GUESTS, NODES, AGENTS = 12, 3, 4  # the simulator's defaults, and deploy/demo/guests.py
 HUNG = "qemu/101"
@@ -51,8 +53,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     if problems:
         pytest.skip("; ".join(problems))
     with running_engine(plain_environment()) as environment:
-        images = {name: SERVICES[name]["image"] for name in ("prometheus", "alertmanager", "grafana")}
-        build_all(environment, **images)
+        build_all(environment, {name: service["image"] for name, service in ALL_SERVICES.items()})
         project = Project(environment, tmp_path_factory.mktemp("compose"))
         # The scenario without faults: a test makes a guest hang when it is ready to look.
         project.set("DEMO_SCENARIO", "healthy")
@@ -60,7 +61,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
             project.compose("up", "--build", "--detach", "--wait", "--wait-timeout", "180", explain=True)
             yield project
         finally:
-            project.compose("down", "--volumes", "--timeout", "10")
+            project.compose("--profile", "postgres", "down", "--volumes", "--timeout", "10")
 
 
 def query(project: Project, expression: str) -> list[dict[str, Any]]:
@@ -105,7 +106,7 @@ def test_every_service_is_healthy_or_has_done_its_work(project: Project) -> None
 
 
 def test_prometheus_reaches_every_target(project: Project) -> None:
-    jobs = {"pvewatch", "pvewatch-action-api", "prometheus", "alertmanager"}
+    jobs = {"pvewatch", "pvewatch-action-api", "prometheus", "alertmanager", "blackbox"}
 
     def up() -> bool:
         return {row["metric"]["job"] for row in query(project, "up == 1")} == jobs
@@ -156,7 +157,7 @@ def test_no_process_is_root_and_no_container_has_a_capability(project: Project) 
 
 
 def test_nothing_can_be_written_outside_the_volumes(project: Project) -> None:
-    for name in ("exporter", "action-api", "worker", "prometheus", "alertmanager"):
+    for name in ("exporter", "action-api", "worker", "prometheus", "alertmanager", "blackbox"):
         assert project.exit_code(name, "touch", "/usr/written") != 0, name
         assert project.exit_code(name, "touch", "/tmp/written") == 0, name  # noqa: S108  in the container
 
@@ -170,7 +171,8 @@ def secret_files(project: Project) -> list[Path]:
     """Every file that holds one secret and nothing else."""
     folders = [project.volume(name) for name in ("internal-secrets", "demo-monitor", "demo-power")]
     files = [file for folder in folders for file in folder.iterdir()]
-    return [*files, project.volume("alertmanager-config") / "webhook-secret"]
+    copies = [("alertmanager-config", "webhook-secret"), ("prometheus-config", "discovery-secret")]
+    return [*files, *(project.volume(volume) / name for volume, name in copies)]
 
 
 def made_up_secrets(project: Project) -> dict[str, str]:
@@ -187,7 +189,9 @@ def made_up_secrets(project: Project) -> dict[str, str]:
 
 def test_no_secret_is_in_inspect_environment_history_or_logs(project: Project) -> None:
     secrets = made_up_secrets(project)
-    assert len(secrets) == 3 + 2 + 1 + 2, "own secrets, two tokens, Alertmanager's copy, Grafana's, the simulator's"
+    assert len(secrets) == 4 + 2 + 2 + 2, (
+        "own, tokens, copies of two engines, Grafana's and the simulator's"
+    )
     assert all(len(secret) >= 20 for secret in secrets.values())
     texts = {"inspect": json.dumps(project.containers()), "logs": project.compose("logs", "--no-color")}
     for image in sorted({service["image"] for service in SERVICES.values()}):
@@ -283,8 +287,34 @@ def test_heartbeats_are_taken_from_the_lan_over_tls_only(project: Project, tmp_p
         requests.get(f"http://{lan}:{project.port('EXPORTER')}/metrics", timeout=10)
 
 
+def test_with_the_profile_postgres_what_was_recorded_survives_a_restart_of_the_database(project: Project) -> None:
+    url = "postgresql+psycopg://pvewatch@database/pvewatch?passfile=/run/database/passfile"
+    with_database = {"PVEWATCH_DATABASE_URL": url}
+
+    def compose(*arguments: str) -> str:
+        return project.compose("--profile", "postgres", *arguments, extra=with_database, explain=True)
+
+    with pytest.raises(AssertionError, match="PVEWATCH_DATABASE_URL"):
+        project.compose("--profile", "postgres", "run", "--rm", "-T", "database-password")
+    compose("up", "--detach", "--wait", "--wait-timeout", "120", "action-api", "worker", "database")
+    compose("exec", "-T", "action-api", "pvewatch", "user", "add", "kept", "--role", "operator")
+    compose("kill", "database")
+    compose("up", "--detach", "--wait", "--wait-timeout", "60", "database")
+    assert "kept" in compose("exec", "-T", "action-api", "pvewatch", "user", "list")
+    assert "keeper" not in compose("exec", "-T", "action-api", "pvewatch", "user", "list"), "it is another database"
+    password = (project.volume("database-secret") / "password").read_text(encoding="utf-8").strip()
+    containers = project.containers()
+    assert password not in json.dumps(containers)
+    assert password not in compose("logs", "--no-color", "database", "database-password", "action-api")
+    processes = project.docker("top", containers["database"]["Id"], "-eo", "uid").splitlines()[1:]
+    assert {line.strip() for line in processes} == {OWN_USER}
+    resolve = "import socket, sys; socket.getaddrinfo(sys.argv[1], 1)"
+    assert project.exit_code("worker", "python", "-c", resolve, "action-api") != 0
+    assert project.exit_code("exporter", "python", "-c", resolve, "database") != 0
+
+
 def test_down_leaves_nothing(project: Project) -> None:
-    project.compose("down", "--volumes", "--timeout", "10")
+    project.compose("--profile", "postgres", "down", "--volumes", "--timeout", "10")
     assert project.leftovers() == []
 
 

@@ -169,4 +169,8 @@ scrape_configs:
         return {guest.id for guest in guests if guest.status == "running" and not guest.template}
 
     with prometheus(config, tmp_path / "history") as address:
-        wait_until(lambda: bool(expected := running_guests()) and targets(address) == expected, f"{running_guests()} as targets, not {targets(address)}", 12)
+        wait_until(
+            lambda: bool(expected := running_guests()) and targets(address) == expected,
+            f"{running_guests()} as targets, not {targets(address)}",
+            12,
+        )
