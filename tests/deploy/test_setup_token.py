@@ -66,12 +66,12 @@ def test_on_a_fresh_host_three_tokens_get_what_they_need_and_no_more(host: PveHo
     assert all(user["tokens"]["main"]["privsep"] == 1 for user in host.state["users"].values())
 
 
-def test_each_secret_is_shown_once_and_never_given_to_a_command(host: PveHost) -> None:
-    done = host.setup("--pool", "web")
+def test_each_secret_is_shown_once_and_never_given_to_a_command(host9: PveHost) -> None:
+    done = host9.setup("--pool", "web")
 
     for name in ("monitor", "power"):
-        assert done.stdout.count(host.secret(name)) == 1
-    assert host.secret("power") not in host.setup("show").stdout + host.setup("--pool", "web").stdout
+        assert done.stdout.count(host9.secret(name)) == 1
+    assert host9.secret("power") not in host9.setup("show").stdout + host9.setup("--pool", "web").stdout
 
 
 def test_a_second_run_changes_nothing_and_makes_no_new_secret(host: PveHost) -> None:
@@ -150,13 +150,13 @@ def test_success_that_is_not_there_when_read_back_is_a_failure(host9: PveHost, i
     )
 
 
-def test_a_dry_run_prints_what_is_left_to_do_and_does_not_do_it(host: PveHost) -> None:
-    host.setup()
-    before = host.state
+def test_a_dry_run_prints_what_is_left_to_do_and_does_not_do_it(host9: PveHost) -> None:
+    host9.setup()
+    before = host9.state
 
-    done = host.setup("--dry-run", "--pool", "web")
+    done = host9.setup("--dry-run", "--pool", "web")
 
-    assert host.state == before
+    assert host9.state == before
     lines = done.stdout.splitlines()
     assert lines[0] == "pveum role add watch-power --privs 'VM.Audit VM.PowerMgmt'"
     assert lines[-1] == "pveum acl modify /pool/web --tokens 'pvewatch-power@pve!main' --roles watch-power"
@@ -237,10 +237,10 @@ def test_a_role_that_somebody_else_uses_stays(host9: PveHost) -> None:
     assert host9.grants() == {"eva@pve /pool/db watch-power"}
 
 
-def test_showing_tells_who_may_do_what_where(host: PveHost) -> None:
-    host.setup("--pool", "web", "power")
+def test_showing_tells_who_may_do_what_where(host9: PveHost) -> None:
+    host9.setup("--pool", "web", "power")
 
-    shown = host.setup("show").stdout
+    shown = host9.setup("show").stdout
 
     assert "monitor: no token pvewatch-monitor@pve!main" in shown
     assert "power: pvewatch-power@pve!main" in shown
