@@ -92,7 +92,7 @@ _POSTGRES = f"""\
 FROM {_BASE}
 RUN apt-get -q update && apt-get -q install -y --no-install-recommends postgresql-15 libnss-wrapper \\
  && install -d -m 1777 /var/run/postgresql /var/lib/postgresql/data
-ENV PATH=/usr/lib/postgresql/15/bin:/usr/bin:/bin
+ENV PATH=/usr/lib/postgresql/15/bin:/usr/bin:/bin LANG=C.UTF-8
 COPY entrypoint /usr/local/bin/docker-entrypoint.sh
 STOPSIGNAL SIGINT
 EXPOSE 5432
