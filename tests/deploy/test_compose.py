@@ -304,8 +304,8 @@ def test_with_the_profile_postgres_what_was_recorded_survives_a_restart_of_the_d
     containers = project.containers()
     assert password not in json.dumps(containers)
     assert password not in compose("logs", "--no-color", "database", "database-password", "action-api")
-    processes = project.docker("top", containers["database"]["Id"], "-eo", "uid").splitlines()[1:]
-    assert {line.strip() for line in processes} == {OWN_USER}
+    processes = project.docker("top", containers["database"]["Id"], "-eo", "uid,pid").splitlines()[1:]
+    assert {line.split()[0] for line in processes} == {OWN_USER}
     resolve = "import socket, sys; socket.getaddrinfo(sys.argv[1], 1)"
     assert project.exit_code("worker", "python", "-c", resolve, "action-api") != 0
     assert project.exit_code("exporter", "python", "-c", resolve, "database") != 0
