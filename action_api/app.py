@@ -20,6 +20,7 @@ from flask import Flask, Response, request, url_for
 
 from action_api.auth import sessions
 from action_api.routes import (
+    agents,
     api,
     display,
     errors,
@@ -33,10 +34,11 @@ from action_api.routes import (
     runs,
     sign_in,
 )
-from action_api.routes.services import EXTENSION, Clock, InventorySource, RecentInventory, Services
+from action_api.routes.services import EXTENSION, Clock, EnrolmentSource, InventorySource, RecentInventory, Services
 from action_api.routes.webhooks import create_blueprint as create_webhooks
 from action_api.store import Store, StoreUnavailable, open_store
 from pvewatch.config import ConfigError, Problem, Secret, Settings, internal_secret
+from pvewatch.enrolment import EnrolmentClient
 from pvewatch.inventory import InventoryClient
 from pvewatch.serve import serve
 
@@ -64,6 +66,7 @@ _HEADERS = {
 BLUEPRINTS = (
     overview.blueprint,
     guests.blueprint,
+    agents.blueprint,
     runs.blueprint,
     incidents.blueprint,
     runbooks.blueprint,
@@ -83,12 +86,13 @@ def create_app(
     inventory: InventorySource,
     *,
     webhook_secret: Secret | None = None,
+    enrolment: EnrolmentSource | None = None,
     clock: Clock = time.time,
     keep_inventory_seconds: float = 2.0,
 ) -> Flask:
     """The application. `webhook_secret` is what Alertmanager presents; by default the one in the data directory.
 
-    Raises ConfigError when that secret cannot be made or read.
+    `enrolment` makes agents' tokens; by default the exporter. Raises ConfigError when a secret cannot be made or read.
     """
     app = Flask(__name__)
     app.config.update(
@@ -99,7 +103,7 @@ def create_app(
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]  # DefaultJSONProvider has it; the base class does not
     recent = RecentInventory(inventory, keep_seconds=keep_inventory_seconds)
-    app.extensions[EXTENSION] = Services(settings, store, recent, clock)
+    app.extensions[EXTENSION] = Services(settings, store, recent, enrolment or _exporter(settings), clock)
     display.register(app)
     errors.register(app)
     sessions.register(app)
@@ -111,6 +115,10 @@ def create_app(
     app.jinja_env.globals["second_factor_required"] = settings.action_api.require_second_factor
     app.wsgi_app = _below_prefix(app.wsgi_app, urlsplit(settings.public_url).path)  # type: ignore[assignment,method-assign]  # Flask's way
     return app
+
+
+def _exporter(settings: Settings) -> EnrolmentClient:
+    return EnrolmentClient(settings.exporter_url, internal_secret(settings, "enrolment", create=True))
 
 
 def run(settings: Settings) -> None:

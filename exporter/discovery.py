@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from exporter.collectors.addresses import reported
 from exporter.snapshot import Snapshot, View
 from pvewatch import probes
 from pvewatch.config import Cluster, Settings
@@ -15,6 +16,7 @@ from pvewatch.inventory import ProbeEntry
 from pvewatch.pve.models import Guest
 
 Groups = list[dict[str, Any]]
+Reported = Mapping[str, tuple[str, ...]]
 Watched = Mapping[str, tuple[Cluster, tuple[str, ...], Snapshot]]
 
 MOST_CHARACTERS = 1024
@@ -54,18 +56,21 @@ class Discovery:
         """One group for each probe that is granted."""
         return self._each("probes", watched, self._probes)
 
-    def _each(self, kind: str, watched: Watched, describe: Callable[[str, Guest, View], Groups]) -> Groups:
+    def _each(self, kind: str, watched: Watched, describe: Callable[[str, Guest, View, Reported], Groups]) -> Groups:
         found: Groups = []
         for name, (_, _, snapshot) in watched.items():
             view = snapshot.view()
             if view.resources is not None:
+                reported_by = reported(view)
                 guests = [guest for guest in view.resources.guests if not guest.template]
-                self._last[name, kind] = [group for guest in guests for group in describe(name, guest, view)]
+                self._last[name, kind] = [
+                    group for guest in guests for group in describe(name, guest, view, reported_by)
+                ]
             found += self._last.get((name, kind), [])
         return found
 
-    def _guest(self, cluster: str, guest: Guest, view: View) -> Groups:
-        addresses = addresses_of(guest, view)
+    def _guest(self, cluster: str, guest: Guest, view: View, reported_by: Reported) -> Groups:
+        addresses = addresses_of(guest, view, reported_by)
         labels = {
             "cluster": cluster,
             "id": guest.id,
@@ -83,7 +88,7 @@ class Discovery:
         written = f"[{target}]" if ":" in target else target
         return [{"targets": [written], "labels": {f"__meta_pve_{name}": value for name, value in labels.items()}}]
 
-    def _probes(self, cluster: str, guest: Guest, view: View) -> Groups:
+    def _probes(self, cluster: str, guest: Guest, view: View, reported_by: Reported) -> Groups:
         if guest.status not in _PROBED:
             return []
         return [
@@ -96,35 +101,36 @@ class Discovery:
                     "__meta_pve_probe": probe.request,
                 },
             }
-            for probe in _granted(guest, view, self._settings)
+            for probe in _granted(guest, view, reported_by, self._settings)
             if isinstance(probe, probes.Probe)
         ]
 
 
-def addresses_of(guest: Guest, view: View) -> tuple[str, ...]:
+def addresses_of(guest: Guest, view: View, reported_by: Reported) -> tuple[str, ...]:
     """What the guest reported, then what its configuration fixes, each once."""
-    reported = view.addresses.get(guest.id)
     config = view.configs.get(guest.id)
-    found = (*(reported.addresses if reported else ()), *(config.config.addresses if config else ()))
+    found = (*reported_by.get(guest.id, ()), *(config.config.addresses if config else ()))
     return tuple(dict.fromkeys(found))
 
 
-def probe_entries(guest: Guest, view: View, settings: Settings) -> list[ProbeEntry]:
+def probe_entries(guest: Guest, view: View, reported_by: Reported, settings: Settings) -> list[ProbeEntry]:
     """What the guest asks for, and what of it is not done and why."""
     return [
         ProbeEntry(request=found.request, module=found.module, target=found.target)
         if isinstance(found, probes.Probe)
         else ProbeEntry(request=found[0], problem=found[1])
-        for found in _granted(guest, view, settings)
+        for found in _granted(guest, view, reported_by, settings)
     ]
 
 
-def _granted(guest: Guest, view: View, settings: Settings) -> list[probes.Probe | tuple[str, str]]:
+def _granted(
+    guest: Guest, view: View, reported_by: Reported, settings: Settings
+) -> list[probes.Probe | tuple[str, str]]:
     if not settings.probes.enabled:
         return []
     config = view.configs.get(guest.id)
     requests = (*probes.in_tags(guest.tag_list), *(config.config.probe_requests if config else ()))
-    return probes.granted(requests, addresses_of(guest, view), settings.probes)
+    return probes.granted(requests, addresses_of(guest, view, reported_by), settings.probes)
 
 
 def _listed(values: tuple[str, ...]) -> str:

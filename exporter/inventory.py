@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from exporter.discovery import addresses_of, probe_entries
+from exporter.collectors.addresses import reported
+from exporter.discovery import Reported, addresses_of, probe_entries
 from exporter.expectations import expected_running
 from exporter.heartbeats.store import HeartbeatStore, is_from, to_entry
 from exporter.snapshot import Snapshot, View
 from pvewatch.config import Cluster, Settings
-from pvewatch.inventory import ClusterEntry, GuestEntry, Inventory, NodeEntry, StorageEntry
+from pvewatch.inventory import ClusterEntry, GuestEntry, GuestKind, Inventory, NodeEntry, StorageEntry
 from pvewatch.pve.models import Guest
 
 
@@ -19,12 +20,16 @@ def build(
     heartbeats: HeartbeatStore,
     settings: Settings,
     now: float,
+    current_key_id: str,
 ) -> Inventory:
-    """The inventory at `now`; `clusters` maps the name to the cluster and the configured names that belong to it."""
+    """The inventory at `now`; `clusters` maps the name to the cluster and the configured names that belong to it.
+
+    `current_key_id` is that of the heartbeat tokens printed now.
+    """
     return Inventory(
         generated_at=now,
         clusters=[
-            _cluster(cluster, members, snapshots[name].view(), heartbeats, settings, now)
+            _cluster(cluster, members, snapshots[name].view(), heartbeats, settings, now, current_key_id)
             for name, (cluster, members) in clusters.items()
         ],
     )
@@ -37,9 +42,11 @@ def _cluster(
     heartbeats: HeartbeatStore,
     settings: Settings,
     now: float,
+    current_key_id: str,
 ) -> ClusterEntry:
     reading = view.readings.get(("resources", ""))
     resources = view.resources
+    reported_by = reported(view)
     error = "not asked yet" if reading is None else None
     if reading is not None and reading.failure is not None:
         error = reading.failure.message
@@ -63,7 +70,7 @@ def _cluster(
             for node in (resources.nodes if resources else ())
         ],
         guests=[
-            _guest(cluster.name, guest, view, heartbeats, settings, now)
+            _guest(cluster.name, guest, view, reported_by, heartbeats, settings, now, current_key_id)
             for guest in (resources.guests if resources else ())
         ],
         storages=[
@@ -88,8 +95,32 @@ def _quorate(view: View) -> bool | None:
     return True if view.status.name is None else view.status.quorate
 
 
+def find_guest(
+    cluster: str,
+    kind: GuestKind,
+    vmid: int,
+    view: View,
+    heartbeats: HeartbeatStore,
+    settings: Settings,
+    now: float,
+    current_key_id: str,
+) -> GuestEntry | None:
+    """One guest's entry, None when the cluster's newest figures do not have it."""
+    for guest in view.resources.guests if view.resources else ():
+        if guest.vmid == vmid and guest.kind == kind:
+            return _guest(cluster, guest, view, reported(view), heartbeats, settings, now, current_key_id)
+    return None
+
+
 def _guest(
-    cluster: str, guest: Guest, view: View, heartbeats: HeartbeatStore, settings: Settings, now: float
+    cluster: str,
+    guest: Guest,
+    view: View,
+    reported_by: Reported,
+    heartbeats: HeartbeatStore,
+    settings: Settings,
+    now: float,
+    current_key_id: str,
 ) -> GuestEntry:
     known = view.configs.get(guest.id)
     record = heartbeats.get(cluster, guest.vmid)
@@ -114,7 +145,7 @@ def _guest(
         cpu_ratio=guest.cpu_ratio,
         memory_used_bytes=guest.memory_used_bytes,
         memory_limit_bytes=guest.memory_limit_bytes,
-        addresses=list(addresses_of(guest, view)),
-        probes=probe_entries(guest, view, settings),
-        heartbeat=to_entry(record, now, timeout) if record and is_from(record, guest.kind) else None,
+        addresses=list(addresses_of(guest, view, reported_by)),
+        probes=probe_entries(guest, view, reported_by, settings),
+        heartbeat=(to_entry(record, now, timeout, current_key_id) if record and is_from(record, guest.kind) else None),
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -138,6 +138,35 @@ class Cluster(Section):
         return f"https://{self.hosts[0]}"
 
 
+class CollectorSettings(Section):
+    """How one collector runs. What is not set is as the collector itself has it."""
+
+    enabled: bool | None = None
+    """`false` switches it off, `true` on."""
+    interval_seconds: Seconds | None = None
+    """How often it asks."""
+
+
+PeerCollector = Literal[
+    "status",
+    "resources",
+    "node",
+    "cluster",
+    "version",
+    "backup-info",
+    "qdevice",
+    "subscription",
+    "config",
+    "replication",
+]
+"""The collectors of /pve, under the names that prometheus-pve-exporter gives them."""
+
+
+def _target(value: str) -> str:
+    HostPort.parse(value)
+    return value.strip()
+
+
 class ExporterSettings(Section):
     """The process that reads Proxmox VE and receives heartbeats. Intervals and ages are seconds."""
 
@@ -153,6 +182,8 @@ class ExporterSettings(Section):
     """Certificate (chain) of the heartbeat listener, PEM."""
     heartbeat_tls_key: Path | None = None
     """Its private key, PEM."""
+    heartbeat_ca_file: Path | None = None
+    """What agents shall trust, PEM: goes with their installer. Not needed where guests know the authority anyway."""
     poll_interval_seconds: float = Field(default=10, gt=0, le=30)
     """How often status and resources are asked, one call each per cluster; 30 at most: older says nothing about now."""
     node_interval_seconds: Seconds = 60
@@ -163,8 +194,25 @@ class ExporterSettings(Section):
     """Figures older than this disappear instead of freezing."""
     heartbeat_timeout_seconds: Seconds = 180
     """A guest whose newest heartbeat is older is silent."""
+    heartbeat_keep_seconds: Seconds = 86400
+    """For how long heartbeats of a guest are remembered that Proxmox VE does not list, or cannot be asked about."""
     max_heartbeat_bytes: int = Field(default=65536, ge=1024, le=1_048_576)
     """A larger heartbeat is refused."""
+    collectors: dict[str, CollectorSettings] = Field(default_factory=dict)
+    """`name: {enabled, interval_seconds}` for single collectors; docs/metrics.md names them."""
+
+    def collector(self, name: str) -> CollectorSettings:
+        """What is set for that collector; nothing if it is not mentioned."""
+        return self.collectors.get(name, CollectorSettings())
+
+    pve_config: Path | None = None
+    """A pve.yml of prometheus-pve-exporter: the logins of /pve, one for each module."""
+    pve_targets: Annotated[tuple[Annotated[str, AfterValidator(_target)], ...], Field(max_length=1000)] = ()
+    """Hosts that /pve may ask with those logins, host or host:port; the clusters' hosts may be asked without."""
+    pve_cache_seconds: float = Field(default=5, ge=0, le=60)
+    """How long an answer of a host serves every scrape of /pve; Proxmox VE renews its figures every 10 s."""
+    pve_collectors: tuple[PeerCollector, ...] = get_args(PeerCollector)
+    """What /pve reads, under the names of prometheus-pve-exporter's --collector options."""
 
     @model_validator(mode="after")
     def _whole_tls(self) -> Self:

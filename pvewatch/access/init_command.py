@@ -14,7 +14,8 @@ import yaml
 from pvewatch.access.certificate import NoCertificate, shown_fingerprint
 from pvewatch.access.files import CannotWrite, with_cluster, write_files
 from pvewatch.config import DEFAULT_CONFIG_FILE, Cluster, HostPort, TokenRef, load_settings
-from pvewatch.pve.check import check_all, print_report
+from pvewatch.pve.check import check_all
+from pvewatch.pve.check_report import print_report
 from pvewatch.pve.client import PveClient
 from pvewatch.pve.errors import AuthFailed, PveError
 from pvewatch.settings import check_fingerprint
@@ -82,7 +83,7 @@ def init(source: Any, /, **given: Any) -> None:
     report = check_all(load_settings(path))
     print_report(report)
     click.echo(_what_next(path, has_power="power" in tokens))
-    sys.exit(0 if report.ok else 1)
+    sys.exit(report.exit_code)
 
 
 def _present(path: Path) -> tuple[str, list[str]]:

@@ -168,13 +168,15 @@ class NodeDetail:
 class GuestConfig:
     """The part of a guest's configuration that is used; `onboot` None means the key is absent (PVE's default: no).
 
-    `addresses` are the fixed ones of its network cards, `probe_requests` those in its notes (see pvewatch.probes).
+    `smbios_uuid` is lower case; None for containers, and where none is set. `addresses` are the fixed ones of its
+    network cards, `probe_requests` those in its notes (see pvewatch.probes).
     """
 
     onboot: bool | None
     agent: bool
     protection: bool
     template: bool
+    smbios_uuid: str | None = None
     addresses: tuple[str, ...] = ()
     probe_requests: tuple[str, ...] = ()
 
@@ -217,3 +219,17 @@ class Task:
 
 
 Permissions = Mapping[str, frozenset[str]]
+
+
+Roles = Mapping[str, frozenset[str]]
+"""`GET /access/roles`: role → privileges."""
+
+
+@dataclass(frozen=True, slots=True)
+class AclRow:
+    """A row of `GET /access/acl`. `kind` is user, group or token, `holder` its name."""
+
+    path: str
+    role: str
+    kind: str
+    holder: str

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pvewatch.simulator.answers import Answer, failed
+from pvewatch.simulator.answers import Answer
+from pvewatch.simulator.endpoints_guest_details import agent_of, guest_of
 from pvewatch.simulator.routes import Call, Route
-from pvewatch.simulator.world import Guest, Kind, config_file
 
 _LOOPBACK = [
     {"ip-address": "127.0.0.1", "ip-address-type": "ipv4", "prefix": 8},
@@ -16,7 +16,7 @@ _LOOPBACK = [
 
 def interfaces(call: Call) -> Answer:
     """…/lxc/{vmid}/interfaces: null while the container does not run."""
-    guest = _guest(call, "lxc")
+    guest = guest_of(call, "lxc")
     if not guest.power.running:
         return Answer(None)
     rows: list[dict[str, Any]] = [
@@ -30,29 +30,12 @@ def interfaces(call: Call) -> Answer:
 
 def agent_interfaces(call: Call) -> Answer:
     """…/agent/network-get-interfaces, with the refusals of PVE/QemuServer/Agent.pm."""
-    known = call.cluster.world.guests.get(call.vmid)
-    new = call.cluster.world.version.major >= 9
-    privileges = ("VM.GuestAgent.Audit", "VM.GuestAgent.Unrestricted") if new else ("VM.Monitor",)
-    call.token.require(f"/vms/{call.vmid}", *privileges, pool=known.pool if known is not None else None)
-    guest = _guest(call, "qemu")
-    if not guest.agent:
-        raise failed("No QEMU guest agent configured")
-    if not guest.power.running:
-        raise failed(f"VM {guest.vmid} is not running")
-    if not call.cluster.alive(guest):
-        raise failed("QEMU guest agent is not running")
+    guest = agent_of(call)
     rows = [
         {"ip-address": address, "ip-address-type": "ipv6" if ":" in address else "ipv4", "prefix": 24}
         for address in guest.addresses
     ]
     return Answer({"result": [{"name": "lo", "ip-addresses": _LOOPBACK}, {"name": "eth0", "ip-addresses": rows}]})
-
-
-def _guest(call: Call, kind: Kind) -> Guest:
-    guest = call.cluster.world.guests.get(call.vmid)
-    if guest is None or guest.kind != kind or guest.node != call.node.name:
-        raise failed(f"Configuration file '{config_file(call.node.name, kind, call.vmid)}' does not exist")
-    return guest
 
 
 ROUTES = (

@@ -150,7 +150,7 @@ def test_before_version_9_no_virtual_machine_is_asked_through_its_agent(pve: Rec
 def test_a_silent_agent_is_no_failure_and_not_asked_all_the_time(
     pve: RecordedCluster, bench: Bench, clock: Clock
 ) -> None:
-    pve.change("/version", lambda row: row.update(version="9.2.1", release="9.2"))
+    pve.change("/nodes/pve1/status", lambda row: row.update(pveversion="pve-manager/9.2.1/1"))
     pve.change("/nodes/pve1/qemu/100/config", lambda row: row.update(agent="1"))
     pve.row("qemu/100", status="running")
     pve.answers["/nodes/pve1/qemu/100/agent/network-get-interfaces"] = Answer(
