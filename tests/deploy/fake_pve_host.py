@@ -1,14 +1,8 @@
-#!/usr/bin/env -S python3 -S
 """pveum, pvesh, pveversion and id of a Proxmox VE host that does not exist, as far as a set-up script needs them.
 
-Run under one of these names. What it prints, how it exits and what it refuses is recorded in
-fixtures/recorded-pveum.json, and test_fake_pve_host.py replays that recording against it. Environment:
-
-FAKE_PVE_STATE     file with the users, roles, entries; made when it is not there
-FAKE_PVE_VERSION   8.4 or 9.2
-FAKE_PVE_REFUSES   a beginning of pveum's arguments that is refused, as without quorum
-FAKE_PVE_IGNORES   a beginning of pveum's arguments that exits 0 and does nothing, as pveum is known to do at times
-FAKE_PVE_USER      what `id -u` says; default 0
+What it prints, how it exits and what it refuses is recorded in fixtures/recorded-pveum.json, and
+test_fake_pve_host.py replays that recording against it. The programs themselves are `program.pl`, which asks this
+process over a connection: a set-up makes a hundred calls, and an interpreter of Python for each takes minutes.
 """
 
 from __future__ import annotations
@@ -16,12 +10,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
+import socketserver
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
-VERSION = os.environ.get("FAKE_PVE_VERSION", "9.2")
 BUILDS = {"8.4": "pve-manager/8.4.21/2606ac850d46da29", "9.2": "pve-manager/9.2.11/14a22df35955d97d"}
 RESOURCES = {
     "/pools": [{"poolid": "web"}, {"poolid": "db"}],
@@ -36,7 +30,7 @@ OPTIONS = {
     "role modify": {"privs", "append"},
     "user add": {"comment"},
     "user token add": {"privsep", "expire", "comment"},
-    "user token modify": {"privsep", "expire", "comment"} | ({"regenerate"} if VERSION >= "9" else set()),
+    "user token modify": {"privsep", "expire", "comment"},
     "acl modify": {"users", "tokens", "roles", "propagate"},
     "acl delete": {"users", "tokens", "roles"},
 }
@@ -58,9 +52,17 @@ PLACES = {
 }
 
 
+class Refused(Exception):
+    """What pveum says on its standard error, and how it exits."""
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
+        self.text = text
+        self.code = code
+
+
 def fail(text: str, code: int = 255) -> NoReturn:
-    sys.stderr.write(text + "\n")
-    sys.exit(code)
+    raise Refused(text + "\n", code)
 
 
 def usage(command: str) -> str:
@@ -78,9 +80,11 @@ def bad(command: str, parameter: str, reason: str, *, blank: bool = True) -> NoR
 class Host:
     """The state in one file, and pveum's commands on it."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, version: str) -> None:
         self.file = file
-        recorded = json.loads((FIXTURES / f"recorded-{VERSION}" / "access-roles.json").read_text())["body"]["data"]
+        self.version = version
+        self.said = ""  # on standard error, besides a refusal
+        recorded = json.loads((FIXTURES / f"recorded-{version}" / "access-roles.json").read_text())["body"]["data"]
         special = {
             row["roleid"]: row["privs"].split(",") for row in recorded if row.get("special") and row.get("privs")
         }
@@ -123,8 +127,8 @@ class Host:
         if role in self.special:
             fail(f"auto-generated role '{role}' cannot be deleted")
         if role not in self.state["roles"]:
-            if VERSION < "9":  # the entries of the deleted role, until the next write
-                sys.stderr.write(f"user config - ignore invalid acl role '{role}'\n")
+            if self.version < "9":  # the entries of the deleted role, until the next write
+                self.said += f"user config - ignore invalid acl role '{role}'\n"
             fail(f"delete role failed: role '{role}' does not exist")
         del self.state["roles"][role]
         self.state["acl"] = [row for row in self.state["acl"] if row["roleid"] != role]
@@ -145,9 +149,9 @@ class Host:
             del self.state["users"][user]
             rows = self.state["acl"]
             self.state["gone"] = sorted({r["ugid"] for r in rows if r["ugid"].startswith(f"{user}!")})
-        elif VERSION >= "9":
+        elif self.version >= "9":
             for token in self.state.pop("gone", []):
-                sys.stderr.write(f"user config - ignore invalid acl token '{token}'\n")
+                self.said += f"user config - ignore invalid acl token '{token}'\n"
         self.state["acl"] = [row for row in self.state["acl"] if row["ugid"].partition("!")[0] != user]
 
     def user_list(self) -> list[dict[str, Any]]:
@@ -227,27 +231,45 @@ class Host:
         return sorted(rows, key=lambda row: row["path"])
 
 
-def pveum(arguments: list[str]) -> None:
-    line = " ".join(arguments)
-    for variable in ("FAKE_PVE_REFUSES", "FAKE_PVE_IGNORES"):
-        if os.environ.get(variable) and line.startswith(os.environ[variable]):
-            if variable == "FAKE_PVE_REFUSES":
-                fail("cluster not ready - no quorum?")
-            return
-    words = 3 if arguments[:2] == ["user", "token"] else 2
-    command = " ".join(arguments[:words]).replace("token delete", "token remove")
-    places, given = options(command, arguments[words:])
+@dataclass(frozen=True)
+class Call:
+    """One run of a program: its name and arguments, and what the environment wants to go wrong.
+
+    `refuses` is a beginning of pveum's arguments that is refused, as without quorum; `ignores` one that exits 0 and
+    does nothing, as pveum is known to do at times. `user` is what `id -u` says.
+    """
+
+    refuses: str
+    ignores: str
+    user: str
+    name: str
+    arguments: list[str]
+
+
+def pveum(call: Call, host: Host) -> str:
+    line = " ".join(call.arguments)
+    if call.refuses and line.startswith(call.refuses):
+        fail("cluster not ready - no quorum?")
+    if call.ignores and line.startswith(call.ignores):
+        return ""
+    words = 3 if call.arguments[:2] == ["user", "token"] else 2
+    command = " ".join(call.arguments[:words]).replace("token delete", "token remove")
+    places, given = options(command, call.arguments[words:], host.version)
     if len(places) < len(PLACES[command]):
         fail(f"400 not enough arguments\n{usage(command)}")
     as_json = given.pop("output-format", "") == "json"
-    host = Host(Path(os.environ["FAKE_PVE_STATE"]))
     answer = getattr(host, command.replace(" ", "_"))(*places, **given)
     host.save()
-    if answer is not None:
-        print(json.dumps(answer, separators=(",", ":"), sort_keys=True) if as_json else f"+---+\n{list(answer)}\n+---+")
+    if answer is None:
+        return ""
+    text = json.dumps(answer, separators=(",", ":"), sort_keys=True)
+    return f"{text}\n" if as_json else f"+---+\n{list(answer)}\n+---+\n"
 
 
-def options(command: str, arguments: list[str]) -> tuple[list[str], dict[str, str]]:
+def options(command: str, arguments: list[str], version: str) -> tuple[list[str], dict[str, str]]:
+    known = OPTIONS.get(command, set()) | {"output-format"}
+    if command == "user token modify" and version >= "9":
+        known |= {"regenerate"}
     places: list[str] = []
     given: dict[str, str] = {}
     rest = list(arguments)
@@ -257,23 +279,42 @@ def options(command: str, arguments: list[str]) -> tuple[list[str], dict[str, st
             places.append(word)
             continue
         name = word.removeprefix("--")
-        if name not in OPTIONS.get(command, set()) | {"output-format"}:
+        if name not in known:
             fail(f"Unknown option: {name}\n400 unable to parse option\n{usage(command)}")
         given[name] = rest.pop(0) if rest and not rest[0].startswith("--") else "1"
     return places, given
 
 
-def main() -> None:
-    name, arguments = Path(sys.argv[0]).name, sys.argv[1:]
-    if name == "pveum":
-        pveum(arguments)
-    elif name == "pvesh":
-        print(json.dumps(RESOURCES[arguments[1]]))
-    elif name == "pveversion":
-        print(f"{BUILDS[VERSION]} (running kernel: 6.8.12-1-pve)")
-    elif name == "id":
-        print(os.environ.get("FAKE_PVE_USER", "0"))
+def answer(call: Call, state: Path, version: str) -> tuple[int, str, str]:
+    """How one program exits, and what it prints on standard output and standard error; `state` is kept there."""
+    if call.name == "pvesh":
+        return 0, json.dumps(RESOURCES[call.arguments[1]]) + "\n", ""
+    if call.name == "pveversion":
+        return 0, f"{BUILDS[version]} (running kernel: 6.8.12-1-pve)\n", ""
+    if call.name == "id":
+        return 0, f"{call.user}\n", ""
+    host = Host(state, version)
+    try:
+        return 0, pveum(call, host), host.said
+    except Refused as refusal:
+        return refusal.code, "", host.said + refusal.text
 
 
-if __name__ == "__main__":
-    main()
+class Programs(socketserver.TCPServer):
+    """Answers program.pl, one call after the other, on a port of the loopback."""
+
+    def __init__(self, state: Path, version: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Conversation)
+        self.state = state
+        self.version = version
+
+
+class _Conversation(socketserver.StreamRequestHandler):
+    server: Programs
+    timeout = 30
+
+    def handle(self) -> None:
+        refuses, ignores, user, name, *arguments = self.rfile.read().decode().split("\0")[:-1]
+        call = Call(refuses, ignores, user or "0", name, arguments)
+        code, out, err = answer(call, self.server.state, self.server.version)
+        self.wfile.write(f"{code}\0{out}\0{err}".encode())

@@ -5,30 +5,46 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
-FAKE = Path(__file__).with_name("fake_pve_host.py")
+from tests.deploy.fake_pve_host import Programs
+
+PROGRAM = Path(__file__).with_name("program.pl")
 SCRIPT = Path(__file__).resolve().parents[2] / "deploy" / "setup-token.sh"
 
 
 class PveHost:
-    """One host that does not exist, with its state kept in `folder`."""
+    """One host that does not exist, with its state kept in `folder`; it answers between `with` and the end of that."""
 
     def __init__(self, folder: Path, version: str) -> None:
         self.version = version
         self.folder = folder
         self.state_file = folder / "state.json"
+        self._programs = Programs(self.state_file, version)
         programs = folder / "bin"
         programs.mkdir(parents=True)
         for name in ("pveum", "pvesh", "pveversion", "id"):
-            (programs / name).symlink_to(FAKE)
+            (programs / name).symlink_to(PROGRAM)
         self.environment = {
             "PATH": f"{programs}:{os.environ['PATH']}",
-            "FAKE_PVE_STATE": str(self.state_file),
-            "FAKE_PVE_VERSION": version,
+            "FAKE_PVE_PORT": str(self._programs.server_address[1]),
             "PVEWATCH_ETC_PVE": str(folder / "etc-pve"),
         }
+        self._thread = threading.Thread(target=self._programs.serve_forever, kwargs={"poll_interval": 0.05})
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._programs.shutdown()
+        self._thread.join()
+        self._programs.server_close()
 
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run any command on the host."""

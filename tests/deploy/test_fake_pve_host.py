@@ -22,12 +22,12 @@ def without_secret(text: str) -> Any:
 
 @pytest.mark.parametrize("version", ["8.4", "9.2"])
 def test_it_prints_exits_and_refuses_as_recorded(version: str, tmp_path: Path) -> None:
-    host = PveHost(tmp_path, version)
-    for entry in RECORDED:
-        expected, done = entry[version], host.run(*shlex.split(entry["command"]))
-        assert (entry["command"], done.returncode) == (entry["command"], expected["exit"]), done.stderr
-        assert (entry["command"], done.stderr.strip()) == (entry["command"], expected["stderr"].strip())
-        if expected["stdout"].startswith(("{", "[")):
-            assert without_secret(done.stdout) == without_secret(expected["stdout"])
-        else:  # how tables are drawn is pveum's affair
-            assert bool(done.stdout) == bool(expected["stdout"]), entry["command"]
+    with PveHost(tmp_path, version) as host:
+        for entry in RECORDED:
+            expected, done = entry[version], host.run(*shlex.split(entry["command"]))
+            assert (entry["command"], done.returncode) == (entry["command"], expected["exit"]), done.stderr
+            assert (entry["command"], done.stderr.strip()) == (entry["command"], expected["stderr"].strip())
+            if expected["stdout"].startswith(("{", "[")):
+                assert without_secret(done.stdout) == without_secret(expected["stdout"])
+            else:  # how tables are drawn is pveum's affair
+                assert bool(done.stdout) == bool(expected["stdout"]), entry["command"]

@@ -5,14 +5,16 @@ from __future__ import annotations
 import shutil
 import stat
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from pvewatch.pve.privileges import ROLE_NAMES, role
 from tests.deploy.pve_host import SCRIPT, PveHost
 
 ALL = ("--pool", "web", "--storage", "local", "--bridge", "vmbr0", "--node", "pve1")
-MONITOR = ["Sys.Audit", "VM.Audit", "Datastore.Audit", "Pool.Audit", "SDN.Audit"]
+MONITOR = ["Sys.Audit", "VM.Audit", "Datastore.Audit", "Pool.Audit"]
 PROVISION = [
     *("VM.Audit", "VM.Allocate", "VM.Config.Disk", "VM.Config.CPU", "VM.Config.Memory", "VM.Config.Network"),
     *("VM.Config.Options", "VM.PowerMgmt", "VM.Clone", "Pool.Audit"),
@@ -20,18 +22,21 @@ PROVISION = [
 
 
 @pytest.fixture(params=["8.4", "9.2"])
-def host(request: pytest.FixtureRequest, tmp_path: Path) -> PveHost:
-    return PveHost(tmp_path, request.param)
+def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PveHost]:
+    with PveHost(tmp_path, request.param) as host:
+        yield host
 
 
 @pytest.fixture
-def host8(tmp_path: Path) -> PveHost:
-    return PveHost(tmp_path, "8.4")
+def host8(tmp_path: Path) -> Iterator[PveHost]:
+    with PveHost(tmp_path, "8.4") as host:
+        yield host
 
 
 @pytest.fixture
-def host9(tmp_path: Path) -> PveHost:
-    return PveHost(tmp_path, "9.2")
+def host9(tmp_path: Path) -> Iterator[PveHost]:
+    with PveHost(tmp_path, "9.2") as host:
+        yield host
 
 
 def test_on_a_fresh_host_three_tokens_get_what_they_need_and_no_more(host: PveHost) -> None:
@@ -64,6 +69,15 @@ def test_on_a_fresh_host_three_tokens_get_what_they_need_and_no_more(host: PveHo
         for token in ("", "!main")
     }
     assert all(user["tokens"]["main"]["privsep"] == 1 for user in host.state["users"].values())
+
+
+def test_the_roles_are_those_that_check_advises(host: PveHost) -> None:
+    host.setup("--pool", "web")
+
+    made = host.state["roles"]
+    for holder in ("monitor", "power"):
+        advised = role(holder, int(host.version[0]))  # type: ignore[arg-type]  # mypy sees str in a tuple of literals
+        assert made[ROLE_NAMES[holder]] == list(advised)  # type: ignore[index]  # likewise
 
 
 def test_each_secret_is_shown_once_and_never_given_to_a_command(host9: PveHost) -> None:
