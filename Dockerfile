@@ -1,12 +1,13 @@
 # One image for every process of pvewatch: the command picks which one (`exporter`, `action-api`, `worker`, …).
 
-FROM python:3.11-slim AS build
+FROM python:3.11-slim-bookworm AS build
 WORKDIR /src
 # Builds and installs from outside the environment that ships, so that no pip is in it.
 RUN python -m venv /opt/build && python -m venv --without-pip /opt/pvewatch
 COPY pyproject.toml README.md LICENSE ./
 COPY agents agents
 COPY alertmanager alertmanager
+COPY deploy/setup-token.sh deploy/setup-token.sh
 COPY docs/runbooks docs/runbooks
 COPY grafana grafana
 COPY prometheus prometheus
@@ -19,21 +20,25 @@ RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
     "$(echo /wheels/pvewatch-*.whl)[postgres]"
 
 
-FROM python:3.11-slim AS pvewatch
+FROM python:3.11-slim-bookworm AS pvewatch
 ARG VERSION=0.1.0
+ARG REVISION=unknown
 LABEL org.opencontainers.image.title="pvewatch" \
       org.opencontainers.image.description="Monitoring, alerting and safe automation for Proxmox VE" \
       org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="${VERSION}"
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.base.name="docker.io/library/python:3.11-slim-bookworm"
 # A fixed number: secret files and volumes on the host are given to it by number.
 RUN groupadd --gid 10001 pvewatch \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin pvewatch \
  # A named volume takes the owner of the folder it is first mounted on: those of compose.yaml, in `config` and the demo.
  && install --directory --owner=10001 --group=10001 --mode=0700 \
     /var/lib/pvewatch /var/lib/pvewatch/secrets \
-    /config/prometheus /config/alertmanager /config/grafana/provisioning /config/grafana/dashboards \
+    /config/prometheus /config/alertmanager /config/blackbox /config/grafana/provisioning /config/grafana/dashboards \
     /volumes/prometheus /volumes/alertmanager /volumes/grafana \
-    /demo/simulator /demo/monitor /demo/power /demo/trust
+    /database/secret /database/data \
+    /run/database /demo/simulator /demo/monitor /demo/power /demo/trust
 COPY --from=build /opt/pvewatch /opt/pvewatch
 ENV PATH=/opt/pvewatch/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \

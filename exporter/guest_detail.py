@@ -13,10 +13,12 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any
 
 from pvewatch.inventory import AddressEntry, GuestDetail, GuestEntry, SnapshotEntry, TaskEntry
+from pvewatch.pve.addresses import configured_cards, reported_cards
 from pvewatch.pve.client import PveClient
 from pvewatch.pve.errors import PveError
 from pvewatch.pve.parsers import WrongShape, flag, mapping, number, rows, text
@@ -120,7 +122,7 @@ def _read(client: PveClient, guest: GuestEntry, clock: Callable[[], float]) -> G
         found["configuration"] = {
             key: value[:MOST_CHARACTERS] if isinstance(value, str) else value for key, value in shown.items()
         }
-        configured = list(_configured_addresses(known))
+        configured = _configured_addresses(known)
         if configured or "addresses" in found:
             found["addresses"] = [*found.get("addresses", []), *configured]
     withheld = sorted(str(key)[:100] for key in known if key not in shown)[:MOST_ROWS]
@@ -176,28 +178,12 @@ def _reported_addresses(client: PveClient, guest: GuestEntry, place: dict[str, A
     else:
         answer = client.read("/nodes/{node}/{kind}/{vmid}/agent/network-get-interfaces", **place)
         cards = rows(mapping(answer).get("result"))
-    found: dict[tuple[str, str], AddressEntry] = {}
-    for card in cards[:MOST_ROWS]:
-        name = text(card.get("name")) or ""
-        listed = card.get("ip-addresses")
-        given = [row.get("ip-address") for row in rows(listed)] if isinstance(listed, list) else []
-        # Containers of before PVE 8.3 have these two only, with the prefix' length behind the address.
-        for value in (*given, card.get("inet"), card.get("inet6")):
-            address = (text(value) or "").partition("/")[0]
-            if address and name != "lo":
-                found[name, address] = AddressEntry(interface=name[:64], address=address[:64], source="guest")
-    return list(found.values())[:MOST_ROWS]
+    found = dict.fromkeys(islice(reported_cards(cards), MOST_ROWS))
+    return [AddressEntry(interface=card, address=address, source="guest") for card, address in found]
 
 
-def _configured_addresses(known: Mapping[str, Any]) -> Iterator[AddressEntry]:
-    """Fixed addresses of the settings: a container's net0, a VM's ipconfig0 for cloud-init."""
-    for key, value in sorted(known.items()):
-        match = re.fullmatch(r"(net|ipconfig)(\d{1,2})", str(key))
-        if match is None or not isinstance(value, str):
-            continue
-        options = dict(part.partition("=")[::2] for part in value.split(","))
-        for name in ("ip", "ip6"):
-            address = options.get(name, "").partition("/")[0]
-            if re.fullmatch(r"[0-9a-fA-F:.]{2,45}", address):
-                card = options.get("name") or f"net{match[2]}"
-                yield AddressEntry(interface=card[:64], address=address, source="configuration")
+def _configured_addresses(known: Mapping[str, Any]) -> list[AddressEntry]:
+    return [
+        AddressEntry(interface=card, address=address, source="configuration")
+        for card, address in islice(configured_cards(known), MOST_ROWS)
+    ]

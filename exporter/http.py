@@ -2,6 +2,7 @@
 
 GET /                     a page with links              GET /api/v1/inventory   JSON, bearer token
 GET /metrics              text format 0.0.4              GET /-/healthy /-/ready
+GET /sd/guests /sd/clusters /sd/probes                   Prometheus' http_sd, a bearer token of its own
 GET /api/v1/inventory/<cluster>/<kind>/<vmid>            one guest in full, same token
 
 The route that gives out agents' tokens is apart, in enrolment_http.py.
@@ -25,6 +26,7 @@ from exporter.service import Exporter
 from pvewatch import __version__
 from pvewatch.config import Secret
 from pvewatch.inventory import INVENTORY_PATH, GuestKind
+from pvewatch.secrets import InternalSecret
 
 MAX_BODY_BYTES = 16 * 1024
 
@@ -45,6 +47,8 @@ _LANDING = """<!doctype html>
 <ul>
   <li><a href="/metrics">/metrics</a>: what Prometheus scrapes</li>
   <li><a href="{inventory}">{inventory}</a>: all that is known, as JSON (with a token)</li>
+  <li><a href="/sd/guests">/sd/guests</a>, <a href="/sd/clusters">/sd/clusters</a>, <a href="/sd/probes">/sd/probes</a>:
+    targets for Prometheus (with a token)</li>
   <li><a href="/-/healthy">/-/healthy</a> and <a href="/-/ready">/-/ready</a></li>
 </ul>
 <table>
@@ -55,7 +59,9 @@ _LANDING = """<!doctype html>
 """
 
 
-def create_app(exporter: Exporter, inventory_secret: Secret, peer: Peer | None = None) -> Flask:
+def create_app(
+    exporter: Exporter, inventory_secret: Secret, discovery_secret: Secret, peer: Peer | None = None
+) -> Flask:
     """The WSGI application over a running exporter; with `peer` it answers /pve as well."""
     app = Flask(__name__, static_folder=None)
     if peer is not None:
@@ -95,24 +101,24 @@ def create_app(exporter: Exporter, inventory_secret: Secret, peer: Peer | None =
         pieces = [*exporter.metrics_pieces(), *([peer.metrics()] if peer is not None else [])]
         return Response(pieces, content_type=CONTENT_TYPE, headers={"Content-Length": str(sum(map(len, pieces)))})
 
-    def refuse_strangers() -> tuple[Response, int] | None:
-        if bears(request.headers.get("Authorization", ""), inventory_secret):
+    def refuse_strangers(secret: Secret, name: InternalSecret) -> tuple[Response, int] | None:
+        if bears(request.headers.get("Authorization", ""), secret):
             return None
         refusal, status = error_answer(
-            401, "unauthorized", "send Authorization: Bearer with the secret in <data_dir>/secrets/inventory"
+            401, "unauthorized", f"send Authorization: Bearer with the secret in <data_dir>/secrets/{name}"
         )
         refusal.headers["WWW-Authenticate"] = "Bearer"
         return refusal, status
 
     @app.get(INVENTORY_PATH)
     def inventory() -> Response | tuple[Response, int]:
-        if refusal := refuse_strangers():
+        if refusal := refuse_strangers(inventory_secret, "inventory"):
             return refusal
         return Response(exporter.inventory().model_dump_json(), content_type="application/json")
 
     @app.get(f"{INVENTORY_PATH}/<cluster>/<any(qemu, lxc):kind>/<int:vmid>")
     def guest(cluster: str, kind: GuestKind, vmid: int) -> Response | tuple[Response, int]:
-        if refusal := refuse_strangers():
+        if refusal := refuse_strangers(inventory_secret, "inventory"):
             return refusal
         try:
             found = exporter.guest_detail(cluster, kind, vmid)
@@ -123,6 +129,20 @@ def create_app(exporter: Exporter, inventory_secret: Secret, peer: Peer | None =
         if found is None:
             return error_answer(404, "not_found", f"the newest figures of cluster {cluster!r} have no {kind}/{vmid}")
         return Response(found.model_dump_json(), content_type="application/json")
+
+    @app.get("/sd/<any(guests, clusters, probes):kind>")
+    def discovery(kind: str) -> Response | tuple[Response, int]:
+        if refusal := refuse_strangers(discovery_secret, "discovery"):
+            return refusal
+        if untried := exporter.untried:
+            # An error and no short list: Prometheus then keeps the targets it has.
+            return error_answer(503, "not_ready", "not every cluster has been asked once yet", {"untried": untried})
+        lists = {
+            "guests": exporter.discovery.guests,
+            "clusters": exporter.discovery.clusters,
+            "probes": exporter.discovery.probes,
+        }
+        return jsonify(lists[kind](exporter.watched()))
 
     @app.get("/-/healthy")
     def healthy() -> Response:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from exporter.collectors.addresses import reported
+from exporter.discovery import Reported, addresses_of, probe_entries
 from exporter.expectations import expected_running
 from exporter.heartbeats.store import HeartbeatStore, is_from, to_entry
 from exporter.snapshot import Snapshot, View
-from pvewatch.config import Cluster
+from pvewatch.config import Cluster, Settings
 from pvewatch.inventory import ClusterEntry, GuestEntry, GuestKind, Inventory, NodeEntry, StorageEntry
 from pvewatch.pve.models import Guest
 
@@ -16,7 +18,7 @@ def build(
     clusters: Mapping[str, tuple[Cluster, tuple[str, ...]]],
     snapshots: Mapping[str, Snapshot],
     heartbeats: HeartbeatStore,
-    heartbeat_timeout_seconds: float,
+    settings: Settings,
     now: float,
     current_key_id: str,
 ) -> Inventory:
@@ -27,9 +29,7 @@ def build(
     return Inventory(
         generated_at=now,
         clusters=[
-            _cluster(
-                cluster, members, snapshots[name].view(), heartbeats, heartbeat_timeout_seconds, now, current_key_id
-            )
+            _cluster(cluster, members, snapshots[name].view(), heartbeats, settings, now, current_key_id)
             for name, (cluster, members) in clusters.items()
         ],
     )
@@ -40,12 +40,13 @@ def _cluster(
     members: tuple[str, ...],
     view: View,
     heartbeats: HeartbeatStore,
-    timeout: float,
+    settings: Settings,
     now: float,
     current_key_id: str,
 ) -> ClusterEntry:
     reading = view.readings.get(("resources", ""))
     resources = view.resources
+    reported_by = reported(view)
     error = "not asked yet" if reading is None else None
     if reading is not None and reading.failure is not None:
         error = reading.failure.message
@@ -69,7 +70,7 @@ def _cluster(
             for node in (resources.nodes if resources else ())
         ],
         guests=[
-            _guest(cluster.name, guest, view, heartbeats, timeout, now, current_key_id)
+            _guest(cluster.name, guest, view, reported_by, heartbeats, settings, now, current_key_id)
             for guest in (resources.guests if resources else ())
         ],
         storages=[
@@ -100,14 +101,14 @@ def find_guest(
     vmid: int,
     view: View,
     heartbeats: HeartbeatStore,
-    timeout: float,
+    settings: Settings,
     now: float,
     current_key_id: str,
 ) -> GuestEntry | None:
     """One guest's entry, None when the cluster's newest figures do not have it."""
     for guest in view.resources.guests if view.resources else ():
         if guest.vmid == vmid and guest.kind == kind:
-            return _guest(cluster, guest, view, heartbeats, timeout, now, current_key_id)
+            return _guest(cluster, guest, view, reported(view), heartbeats, settings, now, current_key_id)
     return None
 
 
@@ -115,13 +116,15 @@ def _guest(
     cluster: str,
     guest: Guest,
     view: View,
+    reported_by: Reported,
     heartbeats: HeartbeatStore,
-    timeout: float,
+    settings: Settings,
     now: float,
     current_key_id: str,
 ) -> GuestEntry:
     known = view.configs.get(guest.id)
     record = heartbeats.get(cluster, guest.vmid)
+    timeout = settings.exporter.heartbeat_timeout_seconds
     return GuestEntry(
         cluster=cluster,
         kind=guest.kind,
@@ -142,5 +145,7 @@ def _guest(
         cpu_ratio=guest.cpu_ratio,
         memory_used_bytes=guest.memory_used_bytes,
         memory_limit_bytes=guest.memory_limit_bytes,
+        addresses=list(addresses_of(guest, view, reported_by)),
+        probes=probe_entries(guest, view, reported_by, settings),
         heartbeat=(to_entry(record, now, timeout, current_key_id) if record and is_from(record, guest.kind) else None),
     )

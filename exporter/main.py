@@ -53,6 +53,7 @@ def run(settings: Settings, load: Callable[[], Settings] | None = None) -> None:
         if not cluster.verify_tls:
             _log.warning("%s: verify_tls is off, so whoever is on the network can take its token", cluster.name)
     inventory_secret = internal_secret(settings, "inventory", create=True)
+    discovery_secret = internal_secret(settings, "discovery", create=True)
     heartbeat_secret = internal_secret(settings, "heartbeat", create=True)
     enrolment_secret = internal_secret(settings, "enrolment", create=True)
     try:
@@ -65,7 +66,7 @@ def run(settings: Settings, load: Callable[[], Settings] | None = None) -> None:
     listeners: list[Server] = []
     try:
         own = settings.exporter
-        app = create_app(exporter, inventory_secret, peer)
+        app = create_app(exporter, inventory_secret, discovery_secret, peer)
         app.register_blueprint(create_enrolment(settings, exporter.is_watched, enrolment_secret))
         listeners.append(serve(app, own.listen))
         listeners.append(

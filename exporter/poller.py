@@ -23,6 +23,7 @@ from exporter.jobs import JobPool
 from exporter.snapshot import Failure, Snapshot
 from exporter.stops import StopStore
 from pvewatch.config import Cluster, ExporterSettings
+from pvewatch.logging import about
 from pvewatch.pve.client import PveClient
 from pvewatch.pve.errors import AuthFailed, PveError, Unreachable
 
@@ -266,6 +267,10 @@ class ClusterPoller:
 
     def _run_collector(self, collector: Collector, node: str) -> Failure | None:
         """Run one collector and keep its outcome; returns an outage that the next one need not run into again."""
+        with about(cluster=self.cluster.name, collector=collector.name, **({"node": node} if node else {})):
+            return self._read(collector, node)
+
+    def _read(self, collector: Collector, node: str) -> Failure | None:
         key = (collector.name, node)
         keep = collector.keep_seconds(self._settings)
         now, begun = self._clock(), time.monotonic()

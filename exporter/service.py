@@ -13,6 +13,7 @@ from functools import partial
 from exporter import inventory, outcomes
 from exporter.collectors import COLLECTORS
 from exporter.collectors.selection import selected
+from exporter.discovery import Discovery, Watched
 from exporter.exposition import Page
 from exporter.guest_detail import CALL_SECONDS, GuestReader
 from exporter.heartbeats.http import HeartbeatApp
@@ -67,6 +68,7 @@ class Exporter:
         """
         self.settings = settings
         self.own = OwnMetrics()
+        self.discovery = Discovery(settings)
         self._clock = clock
         self._page = Page(TABLES)
         self._ids: dict[str, tuple[Resources | None, Mapping[int, str] | None]] = {}
@@ -192,6 +194,11 @@ class Exporter:
         """The page of /metrics as of now."""
         return b"".join(self.metrics_pieces())
 
+    def watched(self) -> Watched:
+        """Per cluster what the lists of service discovery are made of, as of now."""
+        self._expire()
+        return {name: (one.group.cluster, one.group.members, one.snapshot) for name, one in self._watched.items()}
+
     def inventory(self) -> Inventory:
         """The inventory as of now."""
         self._expire()
@@ -200,7 +207,7 @@ class Exporter:
             {name: (one.group.cluster, one.group.members) for name, one in watched.items()},
             {name: one.snapshot for name, one in watched.items()},
             self.heartbeats,
-            self.settings.exporter.heartbeat_timeout_seconds,
+            self.settings,
             self._clock(),
             self._heartbeat_keys.current_key_id,
         )
@@ -220,7 +227,7 @@ class Exporter:
             vmid,
             watched.snapshot.view(),
             self.heartbeats,
-            self.settings.exporter.heartbeat_timeout_seconds,
+            self.settings,
             self._clock(),
             self._heartbeat_keys.current_key_id,
         )

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from pvewatch import __version__
+from pvewatch.access.setup_commands import print_setup, setup_options
 from pvewatch.config import ConfigError, Settings, load_settings
 from pvewatch.logging import configure
 from pvewatch.serve import CannotListen
@@ -71,7 +72,9 @@ class _Lazy(click.Group):
     lazy={
         "agents": "exporter.agents_cli:agents",
         "demo": "pvewatch.stack.cli:demo",
+        "init": "pvewatch.access.init_command:init",
         "simulator": "pvewatch.simulator.cli:simulator",
+        "status": "pvewatch.status.command:status",
         "up": "pvewatch.stack.cli:up",
         "user": "action_api.people_cli:user",
     },
@@ -150,13 +153,17 @@ def worker(settings: SettingsSource, queue: str) -> None:
 
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@setup_options
 @click.pass_obj
-def check(settings: SettingsSource, as_json: bool) -> None:
+def check(settings: SettingsSource, as_json: bool, setup: bool, pve_version: str) -> None:
     """Check the configuration, ask every cluster, and print what mends what is missing.
 
     Exit status: 0 if all that is needed is there (warnings can be lived with), 1 if something is to be mended, such
     as a privilege or a certificate, 2 if the configuration is wrong, 3 if a cluster cannot be reached.
     """
+    if setup:
+        print_setup(pve_version)
+        return
     from exporter.collectors import COLLECTORS
     from exporter.collectors.selection import selected
     from pvewatch.pve.check import check_all

@@ -28,10 +28,10 @@ from pvewatch.settings import (
     GrafanaSettings,
     HostPort,
     PrometheusSettings,
-    Section,
     Settings,
     TokenRef,
 )
+from pvewatch.settings_base import Section
 
 __all__ = [
     "ActionApiSettings",

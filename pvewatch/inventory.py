@@ -43,6 +43,15 @@ class HeartbeatEntry(_Entry):
     outdated: bool = False
 
 
+class ProbeEntry(_Entry):
+    """A probe that a guest's tags or notes ask for, as written; `problem` says why it is not made."""
+
+    request: str
+    module: str | None = None
+    target: str | None = None
+    problem: str | None = None
+
+
 class GuestEntry(_Entry):
     """A VM or container. A figure that is not known is None.
 
@@ -69,6 +78,8 @@ class GuestEntry(_Entry):
     cpu_ratio: float | None = None
     memory_used_bytes: float | None = None
     memory_limit_bytes: float | None = None
+    addresses: list[str] = Field(default_factory=list)
+    probes: list[ProbeEntry] = Field(default_factory=list)
     heartbeat: HeartbeatEntry | None = None
 
 

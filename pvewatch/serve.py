@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import re
+import secrets
 import socket
 import threading
 import time
@@ -21,10 +23,13 @@ import uvicorn
 from a2wsgi import WSGIMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from pvewatch.logging import about
+
 STOP_SECONDS = 3.0
 # A client gets so long for its request line and headers, and again for its body.
 REQUEST_SECONDS = 15.0
 MAX_BODY_BYTES = 4 * 1024 * 1024
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -66,6 +71,25 @@ class _ImpatientProtocol(H11Protocol):
         if self._headers_due is not None:
             self._headers_due.cancel()
             self._headers_due = None
+
+
+class _Named:
+    """Gives every request an id: of its log lines, and in the answer's X-Request-ID. A proxy's own id is kept."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        presented = dict(scope.get("headers", ())).get(b"x-request-id", b"")
+        name = presented.decode() if _REQUEST_ID.fullmatch(presented) else secrets.token_hex(8)
+
+        async def send_named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", name.encode())]
+            await send(message)
+
+        with about(request=name):
+            await self._app(scope, receive, send_named)
 
 
 class _WholeBody:
@@ -154,7 +178,7 @@ def serve(
     Raises PortTaken when the address is in use, CannotListen when it cannot be bound at all or TLS not be set up.
     """
     config = uvicorn.Config(
-        _WholeBody(WSGIMiddleware(app, workers=threads)) if kind == "wsgi" else app,
+        _Named(_WholeBody(WSGIMiddleware(app, workers=threads)) if kind == "wsgi" else app),
         http=_ImpatientProtocol,
         interface="asgi3",
         lifespan="off",

@@ -11,29 +11,22 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     field_validator,
     model_validator,
 )
 
 from pvewatch.secrets import SecretRef
+from pvewatch.settings_base import Listen, Seconds, Section, Url
+from pvewatch.settings_probes import BlackboxSettings, ProbesSettings
 
 DEFAULT_PVE_PORT = 8006
 
 _CLUSTER_NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,62}$")
 _FINGERPRINT = re.compile(r"^([0-9A-F]{2}:){31}[0-9A-F]{2}$")
 _TOKEN_ID = re.compile(r"^[^\s@!:/]+@[A-Za-z][A-Za-z0-9.\-_]+![A-Za-z][A-Za-z0-9.\-_]+$")
-_LISTEN = re.compile(r"^(\[[0-9a-fA-F:]+\]|[^\s:]+):(\d{1,5})$")
 _DURATION = re.compile(r"^\d+[hdwy]$")
-
-
-class Section(BaseModel):
-    """A part of the configuration: unknown settings are refused, values never change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 def check_fingerprint(value: str) -> str:
@@ -79,24 +72,6 @@ def _token_id(value: str) -> str:
     if not _TOKEN_ID.fullmatch(value):
         raise ValueError("a token id looks like pvewatch@pve!monitor (user@realm!tokenname)")
     return value
-
-
-def _listen(value: str) -> str:
-    match = _LISTEN.fullmatch(value)
-    if not match or int(match[2]) > 65535:
-        raise ValueError("write host:port, for example 127.0.0.1:9221")
-    return value
-
-
-def _url(value: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/]+(/[^\s]*)?", value):
-        raise ValueError("write a full address such as http://127.0.0.1:9221")
-    return value.rstrip("/")
-
-
-Listen = Annotated[str, AfterValidator(_listen)]
-Url = Annotated[str, AfterValidator(_url)]
-Seconds = Annotated[float, Field(gt=0, le=31_536_000)]
 
 
 class TokenRef(Section):
@@ -223,7 +198,7 @@ class ExporterSettings(Section):
     """For how long heartbeats of a guest are remembered that Proxmox VE does not list, or cannot be asked about."""
     max_heartbeat_bytes: int = Field(default=65536, ge=1024, le=1_048_576)
     """A larger heartbeat is refused."""
-    collectors: dict[str, CollectorSettings] = {}
+    collectors: dict[str, CollectorSettings] = Field(default_factory=dict)
     """`name: {enabled, interval_seconds}` for single collectors; docs/metrics.md names them."""
 
     def collector(self, name: str) -> CollectorSettings:
@@ -370,6 +345,8 @@ class Settings(Section):
     prometheus: PrometheusSettings = PrometheusSettings()
     alertmanager: AlertmanagerSettings = AlertmanagerSettings()
     grafana: GrafanaSettings = GrafanaSettings()
+    blackbox: BlackboxSettings = BlackboxSettings()
+    probes: ProbesSettings = ProbesSettings()
     alerting: AlertingSettings = AlertingSettings()
 
     @model_validator(mode="after")
@@ -416,6 +393,11 @@ class Settings(Section):
     def alertmanager_url(self) -> str:
         """Where Alertmanager answers."""
         return _own_url(self.alertmanager.listen, self.alertmanager.url)
+
+    @property
+    def blackbox_url(self) -> str:
+        """Where the blackbox exporter answers."""
+        return _own_url(self.blackbox.listen, self.blackbox.url)
 
     @property
     def grafana_url(self) -> str:

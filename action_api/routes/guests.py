@@ -16,6 +16,7 @@ from werkzeug.exceptions import NotFound
 from action_api.auth.sessions import Visitor, hash_of, needs_role, refuse_role, signed_in
 from action_api.catalogue import Action, Offer, Refusal, find, may, obstacle, offered
 from action_api.routes.errors import Refused
+from action_api.routes.probe_results import probe_results
 from action_api.routes.services import now, services
 from action_api.routes.states import Condition, condition, figures_are_old, find_guest, state_shown
 from action_api.store import ActionRun, GuestBusy
@@ -64,6 +65,7 @@ def page(cluster: str, kind: str, vmid: int) -> str:
         offers = _offers(seen, person)
     except InventoryUnavailable as error:
         unavailable = str(error)
+    probes, probes_unknown = probe_results(services().settings.prometheus_url, seen.guest) if seen else ((), None)
     return render_template(
         "guest.html",
         cluster=cluster,
@@ -74,6 +76,8 @@ def page(cluster: str, kind: str, vmid: int) -> str:
         unavailable=unavailable,
         offers=offers,
         why_nothing=_shared_refusal(offers),
+        probes=probes,
+        probes_unknown=probes_unknown,
         runs=store.runs.recent(RUNS_SHOWN, cluster=cluster, vmid=vmid),
         incidents=store.incidents.recent(5, cluster=cluster, vmid=vmid),
     )

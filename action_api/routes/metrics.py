@@ -8,6 +8,7 @@ By hand: curl http://127.0.0.1:9280/metrics
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator
 
 from flask import Blueprint, Response
@@ -16,6 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from action_api.routes.services import services
 from action_api.store import Store
+from pvewatch import __version__
 
 # Family in the store → name without _total, help, label names.
 COUNTERS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
@@ -59,3 +61,17 @@ class StoreCollector:
         for run_state, count in self._store.runs.count_by_state().items():
             queue.add_metric([run_state], count)
         yield queue
+        workers = GaugeMetricFamily(
+            "pvewatch_worker_last_seen_timestamp_seconds",
+            "When a worker of this queue and version last said that it runs, unix time.",
+            labels=("queue", "version"),
+        )
+        for found, values, value in counted:
+            if found == "worker_last_seen":
+                workers.add_metric([values.get("queue", ""), values.get("version", "")], value)
+        yield workers
+        build = GaugeMetricFamily(
+            "pvewatch_build_info", "The running pvewatch; always 1.", labels=("version", "python")
+        )
+        build.add_metric([__version__, platform.python_version()], 1)
+        yield build

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from action_api.store.database import Database
@@ -49,14 +49,20 @@ def write_entry(
 
 def count(connection: Connection, family: str, **labels: str) -> None:
     """Add one to a counter within a transaction that is already open."""
+    _write_counter(connection, family, labels, first=1, later=counters.c.value + 1)
+
+
+def _write_counter(
+    connection: Connection, family: str, labels: Mapping[str, str], *, first: int, later: int | ColumnElement[int]
+) -> None:
     key = json.dumps(labels, sort_keys=True)
     mine = (counters.c.family == family) & (counters.c.labels == key)
-    step = update(counters).where(mine).values(value=counters.c.value + 1)
+    step = update(counters).where(mine).values(value=later)
     if connection.execute(step).rowcount:
         return
     try:
         with connection.begin_nested():
-            connection.execute(insert(counters).values(family=family, labels=key, value=1))
+            connection.execute(insert(counters).values(family=family, labels=key, value=first))
     except IntegrityError:  # another process inserted it between the two statements
         connection.execute(step)
 
@@ -130,6 +136,11 @@ class Counters:
         """Add one, e.g. ``add("logins", outcome="accepted")``. Label values must come from a fixed set."""
         with self._database.write() as connection:
             count(connection, family, **labels)
+
+    def keep(self, family: str, value: int, **labels: str) -> None:
+        """Set one to `value`, e.g. the unix seconds at which a process was last seen."""
+        with self._database.write() as connection:
+            _write_counter(connection, family, labels, first=value, later=value)
 
     def all(self) -> tuple[tuple[str, dict[str, str], int], ...]:
         """Every counter as (family, labels, value), in a stable order."""

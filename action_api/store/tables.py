@@ -190,6 +190,7 @@ counters = Table(
     "counters",
     metadata,
     # What /metrics counts. Kept apart from the rows it counts: a counter may not fall when old rows are removed.
+    # Also the unix seconds at which a worker was last seen.
     Column("family", String(32), primary_key=True),
     Column("labels", String(255), primary_key=True),
     Column("value", BigInteger, nullable=False),

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import requests
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-MAX_ANSWER_BYTES = 16 * 1024 * 1024
-_CONNECT_TIMEOUT_SECONDS = 2.0
+from action_api.asking import Unanswered, get_json
 
 
 class AlertsUnavailable(Exception):
@@ -96,22 +92,7 @@ def alert_state(
 
 
 def _get(who: str, url: str, params: Mapping[str, Any], timeout_seconds: float) -> Any:
-    """One bounded GET. The whole answer, not each read of it, has to come in time."""
-    deadline = time.monotonic() + timeout_seconds
-    timeouts = (min(_CONNECT_TIMEOUT_SECONDS, timeout_seconds), timeout_seconds)
     try:
-        with requests.Session() as session:
-            session.trust_env = False  # a neighbour is asked directly, never by a proxy of the environment
-            with session.get(url, params=params, timeout=timeouts, allow_redirects=False, stream=True) as answer:
-                if answer.status_code != 200:
-                    raise AlertsUnavailable(f"{who} at {url} answered {answer.status_code}")
-                body = bytearray()
-                for chunk in answer.iter_content(65536):
-                    body += chunk
-                    if len(body) > MAX_ANSWER_BYTES or time.monotonic() > deadline:
-                        raise AlertsUnavailable(f"{who} at {url} answers too much or too slowly")
-            return json.loads(body)
-    except requests.RequestException as error:
-        raise AlertsUnavailable(f"{who} at {url} does not answer ({type(error).__name__})") from error
-    except ValueError as error:
-        raise AlertsUnavailable(f"{who} at {url} does not answer in JSON") from error
+        return get_json(who, url, params, timeout_seconds)
+    except Unanswered as error:
+        raise AlertsUnavailable(str(error)) from error

@@ -20,6 +20,7 @@ from action_api.worker.clusters import Clusters, GuestNotSeen, LookErrors, NoPow
 from action_api.worker.evidence import Evidence
 from action_api.worker.timing import Timing
 from pvewatch.config import AutomationSettings
+from pvewatch.logging import about
 from pvewatch.pve.client import was_never_sent
 from pvewatch.pve.errors import BadAnswer, NotFound, PveError, Unreachable
 from pvewatch.pve.models import GuestKind, Task
@@ -75,6 +76,10 @@ class Executor:
 
         ``decided_on_node``: the policy has just allowed it, and the guest was seen there.
         """
+        with about(cluster=run.cluster, guest=f"{run.kind}/{run.vmid}", run=run.id):
+            self._to_its_end(run, decided_on_node)
+
+    def _to_its_end(self, run: ActionRun, decided_on_node: str | None) -> None:
         try:
             try:
                 self._from_its_state(run, decided_on_node)

@@ -17,6 +17,7 @@ from action_api.worker.evidence import Evidence
 from action_api.worker.execution import Executor
 from action_api.worker.recovery import Recovery
 from action_api.worker.timing import Timing
+from pvewatch import __version__
 from pvewatch.config import ConfigError, Secret, Settings
 
 _log = logging.getLogger(__name__)
@@ -157,13 +158,16 @@ class Worker:
             _log.error("the look at incident %d failed", incident.id, exc_info=error)
 
     def _keep_claims(self) -> None:
-        while not self._stopping.wait(self._timing.lease / 4):
+        while True:
             with self._lock:
                 held = tuple(self._active)
             try:
                 self._store.runs.renew(self.name, held, now=self._clock(), lease_seconds=self._timing.lease)
+                self._store.counters.keep("worker_last_seen", int(self._clock()), queue="actions", version=__version__)
             except StoreUnavailable as error:
                 _log.error("claims could not be renewed: %s", error)
+            if self._stopping.wait(self._timing.lease / 4):
+                return
 
     def _refresh(self) -> None:
         try:

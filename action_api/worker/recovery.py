@@ -16,6 +16,7 @@ from action_api.worker.evidence import Evidence
 from action_api.worker.timing import Timing
 from pvewatch.config import AutomationSettings
 from pvewatch.inventory import InventoryUnavailable
+from pvewatch.logging import about
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +55,10 @@ class Recovery:
 
     def look(self, incident: Incident) -> None:
         """Decide what happens to the incident now, and when it is looked at again."""
+        with about(cluster=incident.cluster, guest=f"{incident.kind}/{incident.vmid}", incident=incident.id):
+            self._look(incident)
+
+    def _look(self, incident: Incident) -> None:
         attempt_at = self._newest_attempt_of(incident)
         if self._ended(incident, attempt_at):
             return

@@ -1,6 +1,7 @@
 """The areas that are read from Proxmox VE. To add one: a module, and a line here."""
 
 from exporter.collectors import (
+    addresses,
     backup,
     certificates,
     clock,
@@ -46,4 +47,5 @@ COLLECTORS: tuple[Collector, ...] = (
     guest_snapshots.COLLECTOR,
     guest_pending.COLLECTOR,
     guest_agent.COLLECTOR,
+    addresses.COLLECTOR,
 )

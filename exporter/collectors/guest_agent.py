@@ -42,13 +42,14 @@ class AgentAnswer:
 
 def read(request: Request) -> Swept[AgentAnswer]:
     """Ask those of one node's agents whose turn it is; NothingHere where they are not to be asked."""
-    if not _allowed(request):
+    if not may_ask_agents(request, NAME):
         raise NothingHere
     return sweep(request, _PLAN)
 
 
-def _allowed(request: Request) -> bool:
-    chosen = request.settings.collector(NAME).enabled
+def may_ask_agents(request: Request, collector: str) -> bool:
+    """Whether that collector may ask agents on this node: since PVE 9, before where the configuration wants it."""
+    chosen = request.settings.collector(collector).enabled
     if chosen is not None:
         return chosen
     # A cluster in the middle of an upgrade has nodes of both kinds.
@@ -60,7 +61,8 @@ def _allowed(request: Request) -> bool:
     return major.isascii() and major.isdigit() and int(major) >= 9
 
 
-def _has_agent(request: Request, guest: Guest) -> bool:
+def has_agent(request: Request, guest: Guest) -> bool:
+    """Whether this is a running VM whose configuration switches the agent on."""
     known = request.view.configs.get(guest.id)
     return guest.kind == "qemu" and guest.status == "running" and known is not None and known.config.agent
 
@@ -81,7 +83,7 @@ def _ask(request: Request, guest: Guest) -> AgentAnswer:
     return AgentAnswer(True)
 
 
-_PLAN = Plan(NAME, wanted=_has_agent, ask=_ask, every_seconds=300.0, per_minute=300)
+_PLAN = Plan(NAME, wanted=has_agent, ask=_ask, every_seconds=300.0, per_minute=300)
 
 
 def _answers(view: View) -> Iterator[tuple[str, AgentAnswer]]:

@@ -111,7 +111,7 @@ def judge_who(rights: Rights, findings: Iterable[Finding]) -> Iterator[Finding]:
 def judge_left_out(rights: Rights) -> Iterator[Finding]:
     """What is not asked because its privilege permits more than reading."""
     for feature in sorted(_unsafe_features(rights) - rights.switched_on - rights.switched_off):
-        detail = "is off: before PVE 9 its privilege, VM.Monitor, also permits commands inside guests"
+        detail = "asks no guest agent: before PVE 9 that privilege, VM.Monitor, also permits commands inside guests"
         yield Finding(rights.cluster, feature, "ok", detail, about="token")
 
 
@@ -203,8 +203,11 @@ def judge_excess(rights: Rights) -> Iterator[Finding]:
     excess = {name: _places(rights.granted, name) for name in sorted(_beyond(rights, *rights.granted.values()))}
     if set(excess) & UNSAFE_TO_READ and rights.switched_on & _unsafe_features(rights):
         excess = {name: places for name, places in excess.items() if name not in UNSAFE_TO_READ}
-        detail = "may also run commands inside guests: on PVE 8 VM.Monitor, which guest_agent wants, permits that"
-        remedy = "set exporter.collectors.guest_agent.enabled to false, or go to PVE 9, which has VM.GuestAgent.Audit"
+        names = sorted(rights.switched_on & _unsafe_features(rights))
+        wants = f"{' and '.join(names)} want{'' if len(names) > 1 else 's'}"
+        detail = f"may also run commands inside guests: on PVE 8 VM.Monitor, which {wants}, permits that"
+        switches = " and ".join(f"exporter.collectors.{name}.enabled" for name in names)
+        remedy = f"set {switches} to false, or go to PVE 9, which has VM.GuestAgent.Audit"
         yield Finding(rights.cluster, subject, "warning", detail, remedy, about="token")
     if excess:
         shown = ", ".join(list(excess)[:_MORE_THAN_SHOWN]) + (" …" if len(excess) > _MORE_THAN_SHOWN else "")

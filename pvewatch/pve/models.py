@@ -168,7 +168,8 @@ class NodeDetail:
 class GuestConfig:
     """The part of a guest's configuration that is used; `onboot` None means the key is absent (PVE's default: no).
 
-    `smbios_uuid` is lower case; None for containers, and where none is set.
+    `smbios_uuid` is lower case; None for containers, and where none is set. `addresses` are the fixed ones of its
+    network cards, `probe_requests` those in its notes (see pvewatch.probes).
     """
 
     onboot: bool | None
@@ -176,6 +177,8 @@ class GuestConfig:
     protection: bool
     template: bool
     smbios_uuid: str | None = None
+    addresses: tuple[str, ...] = ()
+    probe_requests: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

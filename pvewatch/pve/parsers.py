@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
+from pvewatch import probes
+from pvewatch.pve.addresses import configured_addresses
 from pvewatch.pve.models import (
     ClusterStatus,
     Guest,
@@ -274,6 +276,8 @@ def guest_config(data: object) -> GuestConfig:
         protection=flag(row.get("protection")),
         template=flag(row.get("template")),
         smbios_uuid=_smbios_uuid(row.get("smbios1")),
+        addresses=configured_addresses(row),
+        probe_requests=probes.in_notes(text(row.get("description"))),
     )
 
 

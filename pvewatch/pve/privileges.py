@@ -167,6 +167,16 @@ NEEDS: tuple[Need, ...] = (
         loss="no file systems inside VMs, and not known whether their agent answers",
     ),
     _of_guest(
+        "addresses",
+        "/nodes/{node}/lxc/{vmid}/interfaces",
+        loss="service discovery and probes know only the addresses that a container's configuration fixes",
+    ),
+    *_of_agent(
+        "addresses",
+        f"{_AGENT}/network-get-interfaces",
+        loss="service discovery and probes know only the addresses that a VM's configuration fixes",
+    ),
+    _of_guest(
         "guest details",
         f"{_GUEST}/status/current",
         f"{_GUEST}/config",

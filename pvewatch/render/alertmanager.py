@@ -8,7 +8,7 @@ from pvewatch.config import Settings
 from pvewatch.render import durations
 from pvewatch.render.layouts import Layout
 
-GUEST_ALERTS = ("GuestDown", "GuestHeartbeatMissing")
+GUEST_ALERTS = ("GuestDown", "GuestHeartbeatMissing", "ServiceProbeFailing")
 PEOPLE = "people"
 ACTION_API = "action-api"
 NOBODY = "nobody"
@@ -38,6 +38,8 @@ def alertmanager_config(settings: Settings, layout: Layout) -> dict[str, Any]:
         "inhibit_rules": [
             # A lost node explains its guests.
             _inhibit("NodeDown", GUEST_ALERTS, ["cluster", "node"]),
+            # A guest that is silent inside explains its services.
+            _inhibit("GuestHeartbeatMissing", ("ServiceProbeFailing",), ["cluster", "id"]),
             # A lock (backup, migration, snapshot) explains its guest.
             _inhibit("GuestLocked", GUEST_ALERTS, ["cluster", "id"]),
             # Who cannot see says nothing about what is there.

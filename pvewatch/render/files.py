@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from pvewatch.config import Settings, internal_secret
-from pvewatch.render import alertmanager, grafana, prometheus
+from pvewatch.render import alertmanager, blackbox, grafana, prometheus
 from pvewatch.render.documents import to_json, to_yaml, write
-from pvewatch.render.layouts import WEBHOOK_SECRET_COPY, LayoutName, layout
-from pvewatch.secrets import MADE_AT_FIRST
+from pvewatch.render.layouts import DISCOVERY_SECRET_COPY, WEBHOOK_SECRET_COPY, LayoutName, layout
+from pvewatch.secrets import MADE_AT_FIRST, InternalSecret
 
 _HEADER = "Written by `pvewatch render` from the configuration: change that and render again, not this file."
 _COMMITTED_HEADER = (
@@ -22,8 +22,8 @@ def write_all(settings: Settings, out: Path, layout_name: LayoutName) -> list[Pa
 
     Each file is replaced in one step. `native` uses the addresses of the settings and absolute paths below `out`,
     `compose` the names of the services and the paths inside their containers. The configuration names secrets by path
-    only. pvewatch's internal secrets are made where they are missing, so that what is rendered can be started; the one
-    that Alertmanager shows to the action API is copied for its container (readable by its owner alone).
+    only. pvewatch's internal secrets are made where they are missing, so that what is rendered can be started; those
+    that Alertmanager and Prometheus show are copied for their containers (readable by their owner alone).
     """
     for secret in MADE_AT_FIRST:
         internal_secret(settings, secret, create=True)
@@ -34,8 +34,13 @@ def write_all(settings: Settings, out: Path, layout_name: LayoutName) -> list[Pa
         files[f"grafana/dashboards/{name}"] = to_json(dashboard)
     written = [write(out / name, text) for name, text in files.items()]
     if layout_name == "compose":
-        secret_text = internal_secret(settings, "webhook").reveal() + "\n"
-        written.append(write(out / WEBHOOK_SECRET_COPY, secret_text, mode=0o600))
+        copies: tuple[tuple[InternalSecret, str], ...] = (
+            ("webhook", WEBHOOK_SECRET_COPY),
+            ("discovery", DISCOVERY_SECRET_COPY),
+        )
+        for name, copy in copies:
+            secret_text = internal_secret(settings, name).reveal() + "\n"
+            written.append(write(out / copy, secret_text, mode=0o600))
     for folder, pattern in (("prometheus/rules", "*.yml"), ("grafana/dashboards", "*.json")):
         # What an earlier version wrote and this one does not would otherwise be loaded for ever.
         for stale in set((out / folder).glob(pattern)) - set(written):
@@ -52,6 +57,7 @@ def _configuration(settings: Settings, out: Path, layout_name: LayoutName, heade
     where = layout(settings, layout_name, out)
     documents = {
         "prometheus/prometheus.yml": prometheus.prometheus_config(settings, where),
+        "blackbox/blackbox.yml": blackbox.blackbox_config(),
         "alertmanager/alertmanager.yml": alertmanager.alertmanager_config(settings, where),
         "grafana/provisioning/datasources/pvewatch.yml": grafana.datasources(settings, where),
         "grafana/provisioning/dashboards/pvewatch.yml": grafana.dashboard_provider(where),

@@ -17,6 +17,8 @@ LayoutName = Literal["native", "compose"]
 
 # Alertmanager's container sees its own configuration and nothing of pvewatch's data: it gets a copy beside that.
 WEBHOOK_SECRET_COPY = "alertmanager/webhook-secret"  # noqa: S105  the path of a secret, not one
+# And Prometheus the one that it reads the lists of what to probe with.
+DISCOVERY_SECRET_COPY = "prometheus/discovery-secret"  # noqa: S105  the path of a secret, not one
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,10 @@ class Layout:
     action_api: Target
     prometheus: Target
     alertmanager: Target
+    blackbox: Target
     rules: str
     webhook_secret: str
+    discovery_secret: str
     dashboards: str
 
 
@@ -61,8 +65,10 @@ def layout(settings: Settings, name: LayoutName, out: Path) -> Layout:
             action_api=Target("http", "action-api:9280"),
             prometheus=Target("http", "prometheus:9090"),
             alertmanager=Target("http", "alertmanager:9093"),
+            blackbox=Target("http", "blackbox:9115"),
             rules="/etc/prometheus/rules/*.yml",
             webhook_secret=f"/etc/{WEBHOOK_SECRET_COPY}",
+            discovery_secret=f"/etc/{DISCOVERY_SECRET_COPY}",
             dashboards="/etc/grafana/pvewatch/dashboards",
         )
     out = out.absolute()
@@ -71,7 +77,9 @@ def layout(settings: Settings, name: LayoutName, out: Path) -> Layout:
         action_api=Target.of(settings.action_api_url),
         prometheus=Target.of(settings.prometheus_url),
         alertmanager=Target.of(settings.alertmanager_url),
+        blackbox=Target.of(settings.blackbox_url),
         rules=str(out / "prometheus" / "rules" / "*.yml"),
         webhook_secret=str(internal_secret_file(settings.data_dir, "webhook").absolute()),
+        discovery_secret=str(internal_secret_file(settings.data_dir, "discovery").absolute()),
         dashboards=str(out / "grafana" / "dashboards"),
     )

@@ -8,6 +8,7 @@ import yaml
 
 from pvewatch.bundle import bundle_path
 from pvewatch.config import Settings
+from pvewatch.probes import PROBES_PATH
 from pvewatch.render import durations
 from pvewatch.render.layouts import Layout, Target
 from pvewatch.render.links import relinked
@@ -40,6 +41,41 @@ def prometheus_config(settings: Settings, layout: Layout) -> dict[str, Any]:
             _job("pvewatch-action-api", layout.action_api),
             _job("prometheus", layout.prometheus),
             _job("alertmanager", layout.alertmanager),
+            _job("blackbox", layout.blackbox),
+            _probes(settings, layout),
+        ],
+    }
+
+
+def _probes(settings: Settings, layout: Layout) -> dict[str, Any]:
+    """What guests ask to be probed: the exporter lists it, the blackbox exporter carries it out."""
+    interval = settings.probes.interval_seconds
+
+    def taken(source: str, target: str) -> dict[str, Any]:
+        return {"source_labels": [source], "target_label": target}
+
+    return {
+        "job_name": "probes",
+        "metrics_path": f"{layout.blackbox.prefix}/probe",
+        "scheme": layout.blackbox.scheme,
+        "scrape_interval": durations.written(interval),
+        # Longer than the time of a probe (5 s in blackbox.yml) where the interval permits.
+        "scrape_timeout": durations.written(min(interval, 10)),
+        "http_sd_configs": [
+            {
+                "url": f"{layout.exporter.url}{PROBES_PATH}",
+                "authorization": {"type": "Bearer", "credentials_file": layout.discovery_secret},
+                "refresh_interval": durations.written(min(interval, 30)),
+            }
+        ],
+        "relabel_configs": [
+            taken("__address__", "__param_target"),
+            taken("__address__", "instance"),
+            taken("__meta_pve_module", "__param_module"),
+            taken("__meta_pve_cluster", "cluster"),
+            taken("__meta_pve_id", "id"),
+            taken("__meta_pve_probe", "probe"),
+            {"target_label": "__address__", "replacement": layout.blackbox.address},
         ],
     }
 

@@ -18,7 +18,7 @@ _DAY = 86400
 
 def snapshots(call: Call, kind: Kind) -> Answer:
     """…/snapshot: the present state is a row, too; a third of the guests have one to three, one on another."""
-    guest = _guest(call, kind)
+    guest = guest_of(call, kind)
     world = call.cluster.world
     digest = endpoints_guests.config(call, kind).data["digest"]
     chance = fraction(world.seed, world.name, guest.vmid, "snapshots")
@@ -46,7 +46,7 @@ def snapshots(call: Call, kind: Kind) -> Answer:
 
 def pending(call: Call, kind: Kind) -> Answer:
     """…/pending: the configuration option by option; a tenth of the running guests have one that waits."""
-    guest = _guest(call, kind)
+    guest = guest_of(call, kind)
     world = call.cluster.world
     rows = [{"key": key, "value": value} for key, value in endpoints_guests.config(call, kind).data.items()]
     if guest.power.running and fraction(world.seed, world.name, guest.vmid, "pending") < 0.1:
@@ -58,13 +58,13 @@ def pending(call: Call, kind: Kind) -> Answer:
 
 def agent_ping(call: Call) -> Answer:
     """POST …/agent/ping: an empty result from an agent that answers."""
-    _agent(call)
+    agent_of(call)
     return Answer({"result": {}})
 
 
 def agent_filesystems(call: Call) -> Answer:
     """…/agent/get-fsinfo, as a Debian inside with QEMU's own agent tells it."""
-    guest = _agent(call)
+    guest = agent_of(call)
     world = call.cluster.world
     share = 0.2 + 0.5 * fraction(world.seed, world.name, guest.vmid, "filesystem")
     root = guest.disk_bytes - 2 * GIB
@@ -121,20 +121,21 @@ def _disk(device: str) -> dict[str, Any]:
     }
 
 
-def _guest(call: Call, kind: Kind) -> Guest:
+def guest_of(call: Call, kind: Kind) -> Guest:
+    """The guest that the path names; refused as PVE does it on any node but its own."""
     guest = call.cluster.world.guests.get(call.vmid)
     if guest is None or guest.kind != kind or guest.node != call.node.name:
         raise failed(f"Configuration file '{config_file(call.node.name, kind, call.vmid)}' does not exist")
     return guest
 
 
-def _agent(call: Call) -> Guest:
+def agent_of(call: Call) -> Guest:
     """The guest whose agent answers; the refusals of PVE/QemuServer/Agent.pm otherwise, after 3 s for the last one."""
     known = call.cluster.world.guests.get(call.vmid)
     new = call.cluster.world.version.major >= 9
     privileges = ("VM.GuestAgent.Audit", "VM.GuestAgent.Unrestricted") if new else ("VM.Monitor",)
     call.token.require(f"/vms/{call.vmid}", *privileges, pool=known.pool if known is not None else None)
-    guest = _guest(call, "qemu")
+    guest = guest_of(call, "qemu")
     if not guest.agent:
         raise failed("No QEMU guest agent configured")
     if not guest.power.running:

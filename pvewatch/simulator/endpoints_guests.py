@@ -83,6 +83,8 @@ def config(call: Call, kind: Kind) -> Answer:
     if guest.template:
         answer["template"] = 1
     answer |= {key: value for key, value in (("tags", guest.tags), ("lock", guest.lock)) if value is not None}
+    if guest.notes:
+        answer["description"] = guest.notes
     answer["digest"] = hashlib.blake2b(repr(sorted(answer.items())).encode(), digest_size=20).hexdigest()
     return Answer(answer)
 

@@ -16,6 +16,7 @@ from typing import Any
 from pvewatch.simulator import (
     certificate,
     endpoints_access,
+    endpoints_addresses,
     endpoints_cluster,
     endpoints_datacenter,
     endpoints_guest_details,
@@ -39,6 +40,7 @@ ROUTES = (
     *endpoints_nodes.ROUTES,
     *endpoints_guests.ROUTES,
     *endpoints_guest_details.ROUTES,
+    *endpoints_addresses.ROUTES,
 )
 
 

@@ -57,6 +57,8 @@ class Guest:
     lock: str | None = None
     ha_group: str | None = None
     ha_state: str | None = None
+    notes: str | None = None
+    addresses: tuple[str, ...] = ()
     stopped_on_purpose: bool = False
     power: Power = field(default_factory=Power)
     published: Power = field(default_factory=Power)  # as of the last refresh of the statistics

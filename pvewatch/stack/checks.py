@@ -22,7 +22,7 @@ from pvewatch.stack.first_login import FirstLogin
 from pvewatch.stack.observe import FRESH_HEARTBEATS, Alertmanager, Prometheus, Sample, SimulatedGuest
 from pvewatch.stack.simulated import Simulated
 
-JOBS = {"pvewatch", "pvewatch-action-api", "prometheus", "alertmanager"}
+JOBS = {"pvewatch", "pvewatch-action-api", "prometheus", "alertmanager", "blackbox"}
 HANG_ALERT = "GuestHeartbeatMissing"
 
 

@@ -39,7 +39,7 @@ def _moved(_context: click.Context, _parameter: click.Parameter, values: tuple[s
     multiple=True,
     callback=_moved,
     metavar="NAME=PORT",
-    help="Move one: exporter, heartbeats, action-api, prometheus, alertmanager or grafana. May be repeated.",
+    help="Move one: exporter, heartbeats, action-api, prometheus, alertmanager, grafana or blackbox. May be repeated.",
 )
 def demo(**options: Any) -> None:
     """Run the whole stack on this machine against simulated Proxmox VE clusters."""

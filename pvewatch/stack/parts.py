@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from pvewatch.config import Settings
-from pvewatch.render import alertmanager_flags, prometheus_flags
+from pvewatch.render import alertmanager_flags, blackbox_flags, prometheus_flags
 from pvewatch.stack import tools
 from pvewatch.stack.processes import Part, StackError, answers
 
@@ -42,7 +42,7 @@ def services(settings: Settings, config: Path | None) -> list[Part]:
 
 
 def engines(settings: Settings, rendered: Iterable[Path]) -> list[Part]:
-    """Alertmanager and Prometheus with the files that were `rendered` for them, history in the data directory.
+    """Alertmanager, blackbox exporter and Prometheus with the files `rendered` for them, history in the data directory.
 
     Raises ToolMissing when one of them is nowhere to be found.
     """
@@ -59,6 +59,16 @@ def engines(settings: Settings, rendered: Iterable[Path]) -> list[Part]:
                 *alertmanager_flags(settings),
             ),
             answers(f"{settings.alertmanager_url}/-/ready"),
+            environment=_without_tokens(settings),
+        ),
+        Part(
+            "blackbox",
+            (
+                str(tools.find("blackbox")),
+                f"--config.file={_only(files, 'blackbox.yml')}",
+                *blackbox_flags(settings),
+            ),
+            answers(f"{settings.blackbox_url}/-/healthy"),
             environment=_without_tokens(settings),
         ),
         Part(

@@ -35,6 +35,7 @@ LISTENERS = (
     Listener("prometheus", 9090, "prometheus"),
     Listener("alertmanager", 9093, "alertmanager"),
     Listener("grafana", 3000, "grafana"),
+    Listener("blackbox", 9115, "blackbox"),
 )
 
 

@@ -33,6 +33,9 @@ TOOLS = {
     # Debian calls it prometheus-alertmanager: another program had the shorter name.
     "alertmanager": Tool(("alertmanager", "prometheus-alertmanager"), "prometheus-alertmanager", _PROMETHEUS),
     "amtool": Tool(("amtool",), "prometheus-alertmanager", _PROMETHEUS),
+    "blackbox": Tool(
+        ("blackbox_exporter", "prometheus-blackbox-exporter"), "prometheus-blackbox-exporter", _PROMETHEUS
+    ),
     "curl": Tool(("curl",), "curl", "the packages of your system"),
 }
 # Debian's Alertmanager does not start without the templates in this folder, and has no flag to move it.

@@ -51,6 +51,7 @@ class Project:
         files: tuple[str, ...] = (),
         profile: str | None = "demo",
         explain: bool = False,
+        stdin: str | None = None,
     ) -> str:
         """The output of `docker compose …`; `files` are added to compose.yaml, `extra` to its variables.
 
@@ -69,7 +70,9 @@ class Project:
             command += ["--file", ROOT / file]
         command += ["--profile", profile] if profile else []
         try:
-            return run([*command, *arguments], env={**self._environment, **(extra or {})}, timeout=COMPOSE_SECONDS)
+            return run(
+                [*command, *arguments], env={**self._environment, **(extra or {})}, timeout=COMPOSE_SECONDS, input=stdin
+            )
         except AssertionError as failure:
             if not explain:
                 raise

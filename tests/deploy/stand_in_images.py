@@ -1,6 +1,6 @@
 """Images under the names that Dockerfile and compose.yaml ask for, made of Debian packages: no registry is needed.
 
-`python`, `prom/prometheus` and `prom/alertmanager` hold the real programs, with the users, paths, entry points and
+`python`, `prom/…` and `postgres` hold the real programs, with the users, paths, entry points and
 defaults of the official images. `grafana/grafana` does not: Grafana is in no package archive, so its stand-in only
 answers /api/health, and proves nothing about Grafana itself.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.deploy.docker_engine import run
@@ -58,6 +59,47 @@ ENTRYPOINT ["/bin/alertmanager"]
 CMD ["--config.file=/etc/alertmanager/alertmanager.yml", "--storage.path=/alertmanager"]
 """
 
+# https://github.com/prometheus/blackbox_exporter/blob/v0.23.0/Dockerfile
+_BLACKBOX = f"""\
+FROM {_BASE}
+RUN apt-get -q update && apt-get -q install -y --no-install-recommends prometheus-blackbox-exporter \\
+ && ln -s prometheus-blackbox-exporter /bin/blackbox_exporter && ln -s busybox /bin/wget
+EXPOSE 9115
+ENTRYPOINT ["/bin/blackbox_exporter"]
+CMD ["--config.file=/etc/blackbox_exporter/config.yml"]
+"""
+
+# The steps of https://github.com/docker-library/postgres/blob/master/docker-entrypoint.sh that compose.yaml relies on,
+# for a user that /etc/passwd does not know.
+_POSTGRES_ENTRYPOINT = """\
+#!/bin/bash
+set -eu
+printf 'postgres:x:%s:%s::/:/bin/false\\n' "$(id -u)" "$(id -g)" > /tmp/passwd
+printf 'postgres:x:%s:\\n' "$(id -g)" > /tmp/group
+export NSS_WRAPPER_PASSWD=/tmp/passwd NSS_WRAPPER_GROUP=/tmp/group LD_PRELOAD=libnss_wrapper.so
+if [ ! -s "$PGDATA/PG_VERSION" ]; then
+  initdb --username="$POSTGRES_USER" --pwfile="$POSTGRES_PASSWORD_FILE" --auth-host=scram-sha-256 --auth-local=trust
+  printf '\\nhost all all all scram-sha-256\\n' >> "$PGDATA/pg_hba.conf"
+  pg_ctl -o '-c listen_addresses=' -w start
+  createdb --username="$POSTGRES_USER" "$POSTGRES_DB"
+  pg_ctl -m fast -w stop
+fi
+unset LD_PRELOAD
+exec "$@"
+"""
+
+_POSTGRES = f"""\
+FROM {_BASE}
+RUN apt-get -q update && apt-get -q install -y --no-install-recommends postgresql-15 libnss-wrapper \\
+ && install -d -m 1777 /var/run/postgresql /var/lib/postgresql/data
+ENV PATH=/usr/lib/postgresql/15/bin:/usr/bin:/bin LANG=C.UTF-8
+COPY entrypoint /usr/local/bin/docker-entrypoint.sh
+STOPSIGNAL SIGINT
+EXPOSE 5432
+ENTRYPOINT ["/usr/local/bin/docker-entrypoint.sh"]
+CMD ["postgres", "-c", "listen_addresses=*"]
+"""
+
 _GRAFANA = f"""\
 FROM {_BASE}
 RUN ln -s busybox /bin/wget && mkdir -p /srv/api /var/lib/grafana && chown 472:0 /var/lib/grafana \\
@@ -69,19 +111,24 @@ ENTRYPOINT ["/run.sh"]
 """
 
 
-def build_all(environment: dict[str, str], prometheus: str, alertmanager: str, grafana: str) -> None:
-    """Make the stand-ins under the given image names, in the engine that `environment` points at."""
+def build_all(environment: dict[str, str], images: Mapping[str, str]) -> None:
+    """Make the stand-ins under the image names of those services, in the engine that `environment` points at."""
     # The plain builder: the other one needs a plug-in that Debian 12 does not have.
     environment = {**environment, "DOCKER_BUILDKIT": "0"}
     run(["docker", "import", _base_tree(), _BASE], env=environment)
     for name, dockerfile in (
-        ("python:3.11-slim", _PYTHON),
-        (prometheus, _PROMETHEUS),
-        (alertmanager, _ALERTMANAGER),
-        (grafana, _GRAFANA),
+        ("python:3.11-slim-bookworm", _PYTHON),
+        (images["prometheus"], _PROMETHEUS),
+        (images["alertmanager"], _ALERTMANAGER),
+        (images["blackbox"], _BLACKBOX),
+        (images["database"], _POSTGRES),
+        (images["grafana"], _GRAFANA),
     ):
         with tempfile.TemporaryDirectory() as context:
             Path(context, "Dockerfile").write_text(dockerfile, encoding="utf-8")
+            entrypoint = Path(context, "entrypoint")
+            entrypoint.write_text(_POSTGRES_ENTRYPOINT, encoding="utf-8")
+            entrypoint.chmod(0o755)
             shutil.copyfile(_CERTIFICATES, Path(context, _CERTIFICATES.name))
             run(["docker", "build", "--quiet", "--tag", name, context], env=environment)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -75,30 +76,27 @@ def checkout(tmp_path: Path) -> Path:
 
 def test_the_section_leads_from_nothing_to_figures_in_prometheus(server: Server, checkout: Path) -> None:
     blocks = blocks_under("Your own cluster")
-    written = next(block.text for block in blocks if block.language == "yaml")
-    filled, hosts = re.subn(r'hosts: \[".*?"\]', f'hosts: ["{server.address}"]', written)
-    filled, fingerprints = re.subn(r'fingerprint: ".*?"', f'fingerprint: "{server.fingerprint}"', filled)
-    filled, tokens = re.subn(r'token_id: ".*?"', f'token_id: "{server.token_id}"', filled)
-    assert (hosts, fingerprints, tokens) == (1, 1, 1), (
-        "the example has one host, one fingerprint and one token to fill in"
-    )
-    (checkout / "pvewatch.yaml").write_text(filled, encoding="utf-8")
-    *before, check, up = [command for block in blocks for command in block.commands]
-    assert (check, up) == (".venv/bin/pvewatch check", ".venv/bin/pvewatch up")
+    *before, init, up = [command for block in blocks for command in block.commands]
+    assert (init, up) == (".venv/bin/pvewatch init", ".venv/bin/pvewatch up")
 
     for command in before:
-        subprocess.run(
-            ["bash", "-c", command],
-            cwd=checkout,
-            input=f"{server.token_secret}\n",
-            text=True,
-            check=True,
-            timeout=120,
-        )
-    assert (checkout / "secrets" / "monitor").stat().st_mode & 0o077 == 0
-
-    checked = subprocess.run(check.split(), cwd=checkout, capture_output=True, text=True, check=False, timeout=60)
-    assert checked.returncode == 0, checked.stdout + checked.stderr
+        subprocess.run(["bash", "-c", command], cwd=checkout, check=True, timeout=120)
+    # In a session of its own there is no terminal to read the secret from: it is read from standard input.
+    answered = subprocess.run(
+        init.split(),
+        cwd=checkout,
+        input=f"{server.address}\ny\n{server.token_id}\n{server.token_secret}\nhome\n",
+        start_new_session=True,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert answered.returncode == 0, answered.stdout + answered.stderr
+    assert server.fingerprint in answered.stdout
+    assert server.token_secret not in answered.stdout + answered.stderr
+    for file in (checkout / "pvewatch.yaml", *(checkout / "secrets").iterdir()):
+        assert file.stat().st_mode & 0o077 == 0
 
     # Nothing but the ports differs from what a person does: the usual ones may be taken here.
     ports = free_ports()
@@ -110,6 +108,21 @@ def test_the_section_leads_from_nothing_to_figures_in_prometheus(server: Server,
         running.says("Ctrl-C stops everything")
         assert re.search(r"first login: admin +password: \S{16,}", running.output), running.output
         until(lambda: guests_in_prometheus(ports["prometheus"]) == 12, "12 guests in Prometheus")
+        status = subprocess.run(
+            [".venv/bin/pvewatch", "status", "--json"],
+            cwd=checkout,
+            env={**os.environ, **moved},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        found = json.loads(status.stdout)
+        assert status.returncode == 0, status.stdout
+        assert {part["name"] for part in found["parts"] if part["state"] == "ok"} >= {
+            *("exporter", "action API", "worker", "Prometheus", "Alertmanager")
+        }
+        assert ["alerts are sent to nobody" in warning for warning in found["warnings"]] == [True]
         assert 'cluster="home"' in requests.get(f"http://127.0.0.1:{ports['exporter']}/metrics", timeout=5).text
 
         running.send(signal.SIGINT)

@@ -21,7 +21,7 @@ from exporter.http import create_app
 from pvewatch.bundle import bundle_path
 from pvewatch.cli import cli
 from pvewatch.enrolment import EnrolmentClient, EnrolmentRefused
-from pvewatch.secrets import read_internal_secret
+from pvewatch.secrets import Secret, read_internal_secret
 from pvewatch.serve import serve
 from tests.exporter.conftest import Bench, Clock, RecordedCluster
 
@@ -73,7 +73,8 @@ def installation(
     bench = make_bench(pve, pve)
     bench.poll()
     settings = bench.exporter.settings
-    app = create_app(bench.exporter, read_internal_secret(settings.data_dir, "inventory", create=True))
+    inventory = read_internal_secret(settings.data_dir, "inventory", create=True)
+    app = create_app(bench.exporter, inventory, Secret("discovery-secret"))
     secret = read_internal_secret(settings.data_dir, "enrolment", create=True)
     reachable = settings.model_copy(
         update={"exporter": settings.exporter.model_copy(update={"heartbeat_url": "https://pvewatch.example:9223"})}

@@ -18,7 +18,7 @@ TOKEN = "inventory-secret"
 
 @pytest.fixture
 def web(bench: Bench) -> FlaskClient:
-    return create_app(bench.exporter, Secret(TOKEN)).test_client()
+    return create_app(bench.exporter, Secret(TOKEN), Secret("discovery-secret")).test_client()
 
 
 def assert_error(answer: TestResponse, status: int, code: str) -> None:
@@ -76,7 +76,7 @@ def test_any_path_somebody_tries_is_counted_as_one_route(bench: Bench, web: Flas
 
 def test_it_is_ready_once_every_cluster_was_tried_though_one_is_gone(make_bench: Callable[..., Bench]) -> None:
     bench = make_bench(HostPort(host="127.0.0.1", port=1))
-    web = create_app(bench.exporter, Secret(TOKEN)).test_client()
+    web = create_app(bench.exporter, Secret(TOKEN), Secret("discovery-secret")).test_client()
     assert_error(web.get("/-/ready"), 503, "not_ready")
     assert web.get("/-/ready").get_json()["error"]["detail"] == {"untried": ["lab"]}
     assert web.get("/-/healthy").status_code == 200
@@ -87,7 +87,7 @@ def test_it_is_ready_once_every_cluster_was_tried_though_one_is_gone(make_bench:
 def test_the_landing_page_names_the_clusters_and_hides_why_one_fails(make_bench: Callable[..., Bench]) -> None:
     bench = make_bench(HostPort(host="127.0.0.1", port=1))
     bench.poll()
-    page = create_app(bench.exporter, Secret(TOKEN)).test_client().get("/")
+    page = create_app(bench.exporter, Secret(TOKEN), Secret("discovery-secret")).test_client().get("/")
     assert b"<td>lab" in page.data
     assert b"127.0.0.1" not in page.data
     assert b'href="/metrics"' in page.data

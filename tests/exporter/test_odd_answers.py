@@ -57,6 +57,9 @@ NAMES = {
 }
 # Calls whose answers were empty where the others were recorded: in the form of the API's source.
 UNRECORDED = {
+    "/nodes/{node}/lxc/{vmid}/interfaces": [
+        {"name": "eth0", "inet": "192.0.2.7/24", "ip-addresses": [{"ip-address": "192.0.2.7", "prefix": "24"}]},
+    ],
     "/cluster/config/qdevice": {"State": "Connected", "Model": "Net", "QNetd host": "10.77.0.9:5403"},
     "/nodes/{node}/replication": [
         {"id": "100-0", "guest": 100, "vmtype": "qemu", "type": "local", "source": "pve1", "target": "pve2"}
@@ -75,6 +78,9 @@ NEWER = {
 AGENT = {
     "/nodes/{node}/qemu/{vmid}/agent/get-fsinfo": {
         "result": [{"mountpoint": "/", "name": "sda1", "type": "ext4", "total-bytes": 9, "used-bytes": 1}]
+    },
+    "/nodes/{node}/qemu/{vmid}/agent/network-get-interfaces": {
+        "result": [{"name": "eth0", "ip-addresses": [{"ip-address": "192.0.2.8", "prefix": 24}]}]
     },
     "/nodes/{node}/qemu/{vmid}/agent/ping": {"result": {}},
 }

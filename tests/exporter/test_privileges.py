@@ -63,7 +63,7 @@ def _calls_made(simulator: Simulator, folder: Path, monkeypatch: pytest.MonkeyPa
         exporter=ExporterSettings(
             poll_interval_seconds=0.001,
             node_interval_seconds=0.001,
-            collectors={"guest_agent": CollectorSettings(enabled=True)},
+            collectors={name: CollectorSettings(enabled=True) for name in ("guest_agent", "addresses")},
         ),
     )
     exporter = Exporter(settings, (Group(cluster, ("lab",)),), Secret("heartbeat-secret"))

@@ -132,13 +132,13 @@ def test_a_privilege_that_does_not_count_below_its_path_is_worth_nothing_there()
 
 
 def test_features_that_are_switched_off_are_not_missed() -> None:
-    of = rights(on(root=READING), 9, switched_off=frozenset({"guest_agent"}))
+    of = rights(on(root=READING), 9, switched_off=frozenset({"guest_agent", "addresses"}))
     assert {feature for feature, *_ in missing(of)} == {"guest details"}
 
 
 def test_on_8_the_agent_is_left_out_with_the_reason_and_wanted_only_when_switched_on() -> None:
     of = rights(on(root=READING))
-    assert [found.subject for found in judge_left_out(of)] == ["guest_agent"]
+    assert [found.subject for found in judge_left_out(of)] == ["addresses", "guest_agent"]
     assert "commands inside guests" in next(judge_left_out(of)).detail
     assert list(judge_left_out(rights(on(root=READING), 9))) == []
 

@@ -84,6 +84,8 @@ def test_the_time_scale_multiplies_every_wait_and_nothing_else(tmp_path: Path) -
         "GuestIdentityShared": (None, None),
         "GuestLocked": (None, "6s"),
         "NodeDown": ("6s", None),
+        "ServiceProbeFailing": ("12s", None),
+        "WorkerNotRunning": ("6s", None),
     }
     for name, rule in usual.items():
         assert {**rule, "for": None, "keep_firing_for": None} == {**fast[name], "for": None, "keep_firing_for": None}

@@ -25,19 +25,19 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = READY_
 
 
 @contextmanager
-def running(command: Sequence[str], url: str, log: Path) -> Iterator[str]:
-    """Run a server until the block ends; gives its address once /-/ready answers 200."""
+def running(command: Sequence[str], url: str, log: Path, ready_path: str = "/-/ready") -> Iterator[str]:
+    """Run a server until the block ends; gives its address once its ready_path answers 200."""
 
     def ready() -> bool:
         assert process.poll() is None, f"{command[0]} ended:\n{log.read_text(encoding='utf-8')[-3000:]}"
         try:
-            return requests.get(f"{url}/-/ready", timeout=2).status_code == 200
+            return requests.get(f"{url}{ready_path}", timeout=2).status_code == 200
         except requests.ConnectionError:
             return False
 
     with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
         try:
-            wait_until(ready, f"{url}/-/ready")
+            wait_until(ready, f"{url}{ready_path}")
             yield url
         finally:
             process.terminate()

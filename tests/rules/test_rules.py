@@ -54,6 +54,9 @@ def test_an_alert(path: Path, case: dict[str, Any], tmp_path: Path) -> None:
         pytest.param("heartbeats.yml", 'status="running"', 'status="stopped"', id="a stopped guest told as silent"),
         pytest.param("heartbeats.yml", "runbooks/GuestHeartbeatMissing", "runbooks/GuestDown", id="another runbook"),
         pytest.param("heartbeats.yml", "automation: recover", "automation: none", id="a silent guest nobody recovers"),
+        pytest.param("services.yml", "for: 2m", "for: 110s", id="a service told ten seconds early"),
+        pytest.param("services.yml", 'status="running"', 'status=~".*"', id="a stopped guest's services told"),
+        pytest.param("services.yml", "(probe_success{", "(probe_http_ssl{", id="another figure of the probe"),
         pytest.param(
             "exporter.yml", '{collector="resources"}) == 0', ") == 0 or pve_collector_success == 0", id="any collector"
         ),

@@ -28,7 +28,7 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Part]:
     monkeypatch.setattr(parts, "grafana_program", lambda: tmp_path / "bin" / "grafana")
     (tmp_path / "grafana" / "datasources").mkdir(parents=True)
     settings = load_settings(None, {**ENVIRONMENT, "PVEWATCH_DATA_DIR": str(tmp_path / "data")})
-    rendered = [tmp_path / "alertmanager.yml", tmp_path / "prometheus.yml"]
+    rendered = [tmp_path / "alertmanager.yml", tmp_path / "blackbox.yml", tmp_path / "prometheus.yml"]
     grafana = parts.grafana(settings, tmp_path)
     assert grafana is not None
     return {part.name: part for part in [*parts.services(settings, None), *parts.engines(settings, rendered), grafana]}
@@ -41,6 +41,7 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Part]:
         ("worker", {"power-secret"}),
         ("action-api", set()),
         ("alertmanager", set()),
+        ("blackbox", set()),
         ("prometheus", set()),
         ("grafana", set()),
     ],

@@ -33,6 +33,7 @@ def test_the_default_ports_are_those_of_the_documentation() -> None:
         "action-api": 9280,
         "prometheus": 9090,
         "alertmanager": 9093,
+        "blackbox": 9115,
         "grafana": 3000,
     }
 

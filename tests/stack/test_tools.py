@@ -81,7 +81,9 @@ def test_without_apt_it_is_said_what_to_install(bare_path: Path) -> None:
         tools.ensure()
 
     assert "no apt" in str(refused.value)
-    assert "install curl, prometheus, prometheus-alertmanager by hand" in str(refused.value)
+    assert "install curl, prometheus, prometheus-alertmanager, prometheus-blackbox-exporter by hand" in str(
+        refused.value
+    )
 
 
 def test_missing_tools_are_fetched_and_run_from_their_own_directory(bare_path: Path, tmp_path: Path) -> None:
@@ -89,12 +91,18 @@ def test_missing_tools_are_fetched_and_run_from_their_own_directory(bare_path: P
     mirror.mkdir()
     package(mirror, "prometheus", ["prometheus", "promtool"])
     package(mirror, "prometheus-alertmanager", ["prometheus-alertmanager", "amtool"])
+    package(mirror, "prometheus-blackbox-exporter", ["prometheus-blackbox-exporter"])
     package(mirror, "curl", ["curl"])
     said = made_up_apt(bare_path, mirror)
 
     fetched = tools.ensure()
 
-    assert fetched == ["curl_1_all.deb", "prometheus-alertmanager_1_all.deb", "prometheus_1_all.deb"]
+    assert fetched == [
+        "curl_1_all.deb",
+        "prometheus-alertmanager_1_all.deb",
+        "prometheus-blackbox-exporter_1_all.deb",
+        "prometheus_1_all.deb",
+    ]
     shown = subprocess.run([tools.find("alertmanager"), "--version"], capture_output=True, text=True, check=True)
     assert shown.stdout == "this is prometheus-alertmanager --version\n"
     assert str(tools.find("curl")).startswith(str(tmp_path / "tools"))
@@ -111,7 +119,7 @@ def test_nothing_is_asked_of_apt_when_all_tools_are_there(bare_path: Path) -> No
 
 
 def test_only_what_is_missing_is_fetched(bare_path: Path, tmp_path: Path) -> None:
-    for name in ("prometheus", "promtool", "alertmanager", "amtool"):
+    for name in ("prometheus", "promtool", "alertmanager", "amtool", "blackbox_exporter"):
         program(bare_path / name, "true")
     mirror = tmp_path / "mirror"
     mirror.mkdir()
