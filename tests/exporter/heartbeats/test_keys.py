@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,15 @@ from pvewatch.secrets import Secret, read_internal_secret
 @pytest.fixture
 def keys(tmp_path: Path) -> HeartbeatKeys:
     """Those of a running exporter."""
-    return HeartbeatKeys(tmp_path, read_internal_secret(tmp_path, "heartbeat", create=True))
+    return HeartbeatKeys(tmp_path, read_internal_secret(tmp_path, "heartbeat", create=True), look_seconds=0)
+
+
+def is_valid(keys: HeartbeatKeys, token: str) -> bool:
+    try:
+        keys.verify(token)
+    except TokenRevoked:
+        return False
+    return True
 
 
 def speaks(keys: HeartbeatKeys, token: str) -> tuple[str, int]:
@@ -87,6 +96,16 @@ def test_a_revoked_token_is_refused_at_once_and_a_new_one_taken(keys: HeartbeatK
         with pytest.raises(TokenRevoked):
             keys.verify(revoked)
     assert speaks(keys, current_token(tmp_path, "lab", 101)) == ("lab", 101)
+
+
+def test_a_running_exporter_hears_of_a_revocation_soon(tmp_path: Path) -> None:
+    keys = HeartbeatKeys(tmp_path, read_internal_secret(tmp_path, "heartbeat", create=True))
+    stolen = current_token(tmp_path, "lab", 101)
+    assert speaks(keys, stolen) == ("lab", 101)
+    revoke(tmp_path, "lab", 101)
+    deadline = time.monotonic() + 30
+    while is_valid(keys, stolen):
+        assert time.monotonic() < deadline
 
 
 def test_revocation_outlives_the_process_and_a_rotation(keys: HeartbeatKeys, tmp_path: Path) -> None:
