@@ -188,7 +188,7 @@ class Exporter:
         now = self._clock()
         ages = {name: _age(watched.snapshot, now) for name, watched in self._watched.items()}
         self.own.show_clusters(ages, self._page.series())
-        return [*self._page.pieces(), self._heartbeat_page.text(), self.own.text()]
+        return [*self._page.pieces(), *self._heartbeat_page.pieces(), self.own.text()]
 
     def metrics(self) -> bytes:
         """The page of /metrics as of now."""
