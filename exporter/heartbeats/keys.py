@@ -92,14 +92,13 @@ class _Watched(Generic[Value]):
 class HeartbeatKeys:
     """Says which guest a token speaks for; may be asked from any thread."""
 
-    def __init__(self, data_dir: Path | None, secret: Secret, *, look_seconds: float = LOOK_SECONDS) -> None:
+    def __init__(self, data_dir: Path | None, secret: Secret) -> None:
         """`secret` counts until <data_dir>/secrets/heartbeat has another; without `data_dir` it alone counts.
 
-        A change of the files counts after `look_seconds` at the latest. Raises ConfigError when a file is there and
+        A change of the files counts after LOOK_SECONDS at the latest. Raises ConfigError when a file is there and
         cannot be read.
         """
         self._own = secret
-        self._look_seconds = look_seconds
         self._looked = -math.inf
         self._known: tuple[tuple[Secret, ...], Mapping[str, int]] = ((secret,), {})
         self._files: tuple[_Watched[Secret], _Watched[Secret]] | None = None
@@ -147,7 +146,7 @@ class HeartbeatKeys:
     def _look(self) -> tuple[tuple[Secret, ...], Mapping[str, int]]:
         """The secrets that count and the revocations."""
         now = time.monotonic()
-        if self._files is not None and self._revocations is not None and now - self._looked >= self._look_seconds:
+        if self._files is not None and self._revocations is not None and now - self._looked >= LOOK_SECONDS:
             # In this order: whoever sees a new secret sees the previous one too.
             current, previous = (file.get() for file in self._files)
             secrets = (current or self._own,) if previous is None else (current or self._own, previous)

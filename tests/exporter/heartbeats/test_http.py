@@ -148,7 +148,7 @@ def test_no_wrong_or_foreign_token_is_taken(start: Start, store: HeartbeatStore,
 def test_a_revoked_guest_is_refused_while_the_exporter_runs_and_the_others_are_not(
     store: HeartbeatStore, example: dict[str, Any], tmp_path: Path
 ) -> None:
-    keys = HeartbeatKeys(tmp_path, read_internal_secret(tmp_path, "heartbeat", create=True), look_seconds=0)
+    keys = HeartbeatKeys(tmp_path, read_internal_secret(tmp_path, "heartbeat", create=True))
     app = HeartbeatApp(store, keys, frozenset(["home"]), lambda *_: "qemu")
     listener = Listener(app, serve(app, "127.0.0.1:0", kind="asgi").start(), Secret("not used"))
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.heartbeats import keys as keys_module
 from exporter.heartbeats.keys import (
     REVOCATIONS,
     HeartbeatKeys,
@@ -28,7 +29,7 @@ from pvewatch.secrets import Secret, read_internal_secret
 @pytest.fixture
 def keys(tmp_path: Path) -> HeartbeatKeys:
     """Those of a running exporter."""
-    return HeartbeatKeys(tmp_path, read_internal_secret(tmp_path, "heartbeat", create=True), look_seconds=0)
+    return HeartbeatKeys(tmp_path, read_internal_secret(tmp_path, "heartbeat", create=True))
 
 
 def is_valid(keys: HeartbeatKeys, token: str) -> bool:
@@ -98,8 +99,10 @@ def test_a_revoked_token_is_refused_at_once_and_a_new_one_taken(keys: HeartbeatK
     assert speaks(keys, current_token(tmp_path, "lab", 101)) == ("lab", 101)
 
 
-def test_a_running_exporter_hears_of_a_revocation_soon(tmp_path: Path) -> None:
-    keys = HeartbeatKeys(tmp_path, read_internal_secret(tmp_path, "heartbeat", create=True))
+def test_a_running_exporter_hears_of_a_revocation_soon(
+    keys: HeartbeatKeys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys_module, "LOOK_SECONDS", 0.1)
     stolen = current_token(tmp_path, "lab", 101)
     assert speaks(keys, stolen) == ("lab", 101)
     revoke(tmp_path, "lab", 101)
