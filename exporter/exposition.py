@@ -12,6 +12,7 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import chain
 from typing import Literal
 from weakref import WeakSet
@@ -144,7 +145,7 @@ class Page:
                     for cluster in self._clusters:
                         parts = (self._parts.get((name, cluster, source)) for source in sources[name])
                         found += [part.text for part in parts if part and part.text]
-                self._pieces = list(_gathered(found))
+                self._pieces = list(gathered(found))
             return self._pieces
 
     def text(self) -> bytes:
@@ -152,7 +153,7 @@ class Page:
         return b"".join(self.pieces())
 
 
-def _gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
+def gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """The same bytes with small neighbours put together."""
     small: list[bytes] = []
     size = 0
@@ -180,9 +181,7 @@ def header(name: str, kind: str, text: str) -> bytes:
 
 def write_samples(name: str, labels: Sequence[str], samples: Iterable[Sample], cluster: str | None = None) -> bytes:
     """Sample lines; `cluster` becomes the first label unless it is None. A value of None gives no line."""
-    first = [] if cluster is None else [f'cluster="{escape(cluster)}"'.replace("%", "%%")]
-    shown = ",".join([*first, *(f'{label}="%s"' for label in labels)])
-    template = f"{name}{{{shown}}} %s\n" if shown else f"{name} %s\n"
+    template = _line(name, tuple(labels), cluster)
     there = [(values, value) for values, value in samples if value is not None]
     # Hardly any label value needs escaping: one look at all of them together is much cheaper than one at each.
     flat = "".join(chain.from_iterable(values for values, _ in there))
@@ -191,6 +190,13 @@ def write_samples(name: str, labels: Sequence[str], samples: Iterable[Sample], c
     lines = [template % (*values, value if type(value) is int else format_value(value)) for values, value in there]
     # A lone surrogate is valid JSON and no valid UTF-8: it becomes a question mark, not an exception.
     return "".join(lines).encode(errors="replace")
+
+
+@lru_cache(4096)
+def _line(name: str, labels: tuple[str, ...], cluster: str | None) -> str:
+    first = [] if cluster is None else [f'cluster="{escape(cluster)}"'.replace("%", "%%")]
+    shown = ",".join([*first, *(f'{label}="%s"' for label in labels)])
+    return f"{name}{{{shown}}} %s\n" if shown else f"{name} %s\n"
 
 
 def escape(value: str) -> str:

@@ -72,6 +72,7 @@ class Exporter:
         self._clock = clock
         self._page = Page(TABLES)
         self._ids: dict[str, tuple[Resources | None, Mapping[int, str] | None]] = {}
+        self._uuids: dict[str, tuple[tuple[Snapshot, int], Mapping[str, str]]] = {}
         self._changing = threading.Lock()
         self._started = False
         self._watched: Mapping[str, _Watched] = {}
@@ -161,6 +162,7 @@ class Exporter:
                 if id(watched.snapshot) not in shown:
                     self._page.forget(watched.snapshot)
                     self._ids.pop(watched.snapshot.cluster, None)
+                    self._uuids.pop(watched.snapshot.cluster, None)
             known_pollers = {id(watched.poller) for watched in before.values()}
             for watched in after.values():
                 self._page.refresh(watched.snapshot)
@@ -188,7 +190,7 @@ class Exporter:
         now = self._clock()
         ages = {name: _age(watched.snapshot, now) for name, watched in self._watched.items()}
         self.own.show_clusters(ages, self._page.series())
-        return [*self._page.pieces(), self._heartbeat_page.text(), self.own.text()]
+        return [*self._page.pieces(), *self._heartbeat_page.pieces(), self.own.text()]
 
     def metrics(self) -> bytes:
         """The page of /metrics as of now."""
@@ -306,8 +308,15 @@ class Exporter:
 
     def _uuid_of(self, cluster: str, vmid: int) -> str | None:
         watched = self._watched.get(cluster)
-        known = watched.snapshot.view().configs.get(f"qemu/{vmid}") if watched is not None else None
-        return known.config.smbios_uuid if known else None
+        if watched is None:
+            return None
+        state = (watched.snapshot, watched.snapshot.generation("config"))
+        known = self._uuids.get(cluster)
+        if known is None or known[0] != state:
+            configs = watched.snapshot.view().configs
+            uuids = {guest: uuid for guest, one in configs.items() if (uuid := one.config.smbios_uuid) is not None}
+            known = self._uuids[cluster] = (state, uuids)
+        return known[1].get(f"qemu/{vmid}")
 
 
 def _identities(groups: Sequence[Group], settings: ExporterSettings) -> list[tuple[object, ...]]:

@@ -172,8 +172,13 @@ class Snapshot:
         with self._lock:
             return dict(self._generations)
 
+    def generation(self, collector: str) -> int:
+        """The number of `generations` for one collector alone."""
+        with self._lock:
+            return self._generations.get(collector, 0)
+
     def view(self) -> View:
-        """The present picture."""
+        """The present picture. It is put together out of every guest's configuration: not for each heartbeat."""
         with self._lock:
             readings = MappingProxyType(dict(self._readings))
         configs: dict[str, ConfigReading] = {}

@@ -18,10 +18,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any, Literal
 
-import h11
 import uvicorn
 from a2wsgi import WSGIMiddleware
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from pvewatch.logging import about
 
@@ -29,6 +28,8 @@ STOP_SECONDS = 3.0
 # A client gets so long for its request line and headers, and again for its body.
 REQUEST_SECONDS = 15.0
 MAX_BODY_BYTES = 4 * 1024 * 1024
+# Of a request's bytes so many may be something else than its body, and as many again as its body has.
+MAX_HEAD_BYTES = 64 * 1024
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 Message = MutableMapping[str, Any]
@@ -44,25 +45,51 @@ class PortTaken(CannotListen):
     """Somebody else listens there already."""
 
 
-class _ImpatientProtocol(H11Protocol):
-    """uvicorn waits for ever for the first request; a silent connection would count against the limit as long."""
+class _ImpatientProtocol(HttpToolsProtocol):
+    """uvicorn's faster protocol, with bounds on what comes before, between and after the bytes of a body.
+
+    uvicorn itself waits for ever for the first request, and a silent connection would count against the limit as long;
+    httptools takes any amount of headers, trailers and extensions of chunks.
+    """
 
     _headers_due: asyncio.TimerHandle | None = None
+    _in_headers = False
+    _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn itself
         super().connection_made(transport)
         self._wait_for_headers()
 
     def data_received(self, data: bytes) -> None:
+        self._head_bytes += len(data)
         super().data_received(data)
         self._wait_for_headers()
+        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response("The headers are too large.")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_headers = True
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._in_headers = False
+
+    def on_body(self, body: bytes) -> None:
+        self._head_bytes -= 2 * len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._head_bytes = 0
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
         super().connection_lost(exc)
 
     def _wait_for_headers(self) -> None:
-        if self.conn.their_state is not h11.IDLE:
+        answering = self.cycle is not None and not self.cycle.response_complete
+        if answering and not self._in_headers:
             self._stop_waiting()
         elif self._headers_due is None:
             self._headers_due = self.loop.call_later(REQUEST_SECONDS, self.transport.close)
@@ -185,6 +212,8 @@ def serve(
         log_config=None,
         access_log=False,
         server_header=False,
+        # Who asks matters to the pages for people only.
+        proxy_headers=kind == "wsgi",
         limit_concurrency=connections,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=int(STOP_SECONDS),

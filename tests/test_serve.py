@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import http.client
 import socket
 from collections.abc import Iterable, Iterator
@@ -59,6 +61,52 @@ def test_a_connection_that_never_finishes_its_headers_is_closed(server: Server, 
     with socket.create_connection(server.address, timeout=10) as silent:
         silent.sendall(beginning)
         assert silent.recv(100) == b""
+
+
+def test_a_kept_connection_without_a_second_request_is_closed(server: Server) -> None:
+    with socket.create_connection(server.address, timeout=10) as silent:
+        silent.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = b""
+        while not answer.endswith(b"\r\n0\r\n\r\n"):
+            answer += silent.recv(1000)
+        silent.sendall(b"\r\n")
+        while silent.recv(1000):
+            pass
+
+
+def test_an_answer_may_take_longer_than_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve_module, "REQUEST_SECONDS", 0.1)
+
+    async def slow(_scope: Any, _receive: Any, send: Any) -> None:
+        await asyncio.sleep(0.3)
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    running = serve(slow, "127.0.0.1:0", kind="asgi").start()
+    assert post(running, b"") == (204, b"")
+    running.stop()
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: ",
+        b"GET /",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1;",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX: ",
+    ],
+    ids=["a header", "the path", "an extension of a chunk", "a trailer"],
+)
+def test_endless_headers_are_refused_before_they_fill_the_memory(
+    server: Server, monkeypatch: pytest.MonkeyPatch, beginning: bytes
+) -> None:
+    monkeypatch.setattr(serve_module, "REQUEST_SECONDS", 60)
+    with socket.create_connection(server.address, timeout=10) as endless:
+        endless.sendall(beginning)
+        with contextlib.suppress(OSError):
+            for _ in range(1000):
+                endless.sendall(b"x" * 10_000)
+            pytest.fail("ten million bytes were taken")
 
 
 def test_a_connection_is_kept_for_the_next_request(server: Server) -> None:

@@ -24,8 +24,9 @@ import contextlib
 import json
 import time
 import uuid
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 from exporter.heartbeats.keys import HeartbeatKeys, Speaker, TokenRevoked
@@ -91,6 +92,47 @@ class RateLimit:
         return allowed
 
 
+class _Finished:
+    """What asyncio.wrap_future does, but the loop is woken once for all that the store has written together.
+
+    Each waking is a system call, after which the writer waits for its turn among the threads.
+    """
+
+    def __init__(self) -> None:
+        self._written: deque[tuple[asyncio.Future[None], Future[None]]] = deque()
+        self._woken = False
+
+    async def wait_for(self, written: Future[None]) -> None:
+        """Wait until it is written; raises what it ended with."""
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[None] = loop.create_future()
+
+        def note(done: Future[None]) -> None:
+            self._written.append((waiting, done))
+            if not self._woken:
+                self._woken = True
+                try:
+                    loop.call_soon_threadsafe(self._tell)
+                except RuntimeError:  # the listener was stopped, and its loop is closed
+                    self._woken = False
+
+        written.add_done_callback(note)
+        await waiting
+
+    def _tell(self) -> None:
+        # First this: what is noted from now on wakes again.
+        self._woken = False
+        while self._written:
+            waiting, written = self._written.popleft()
+            if waiting.done():
+                continue  # the sender went away
+            error = written.exception()
+            if error is None:
+                waiting.set_result(None)
+            else:
+                waiting.set_exception(error)
+
+
 class _Refusal(Exception):
     def __init__(self, status: int, reason: str, message: str, *, detail: object = None, headers: Headers = ()) -> None:
         super().__init__(message)
@@ -131,6 +173,7 @@ class HeartbeatApp:
         self._read_timeout_seconds = read_timeout_seconds
         self._rate_limit = RateLimit() if rate_limit is None else rate_limit
         self._clock = clock
+        self._finished = _Finished()
         self.rejected: dict[str, int] = dict.fromkeys(REASONS, 0)
 
     def accept(self, clusters: frozenset[str]) -> None:
@@ -180,7 +223,7 @@ class HeartbeatApp:
         try:
             kind = self._kind_of(cluster, vmid)
             done = self._store.submit(cluster, vmid, kind, heartbeat, received_at, key_id=speaker.key_id)
-            await asyncio.wrap_future(done)
+            await self._finished.wait_for(done)
         except StoreBusy:
             raise _refuse_for_now(503, "busy", "too many heartbeats are waiting to be written") from None
         except StoreFailed:

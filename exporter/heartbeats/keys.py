@@ -4,8 +4,8 @@
     <data_dir>/secrets/heartbeat.previous   the one before, valid as well until the rotation is finished
     <data_dir>/heartbeat-revocations.json   {"lab/101": 1}: how often that guest's token was revoked
 
-`pvewatch agents` writes these files, and a running exporter looks at them with each heartbeat (three stat calls, which
-are cheaper than the signature), so that a change counts at once.
+`pvewatch agents` writes these files. A running exporter looks with each heartbeat whether they have changed, though not
+more often than every LOOK_SECONDS: at each of these system calls other threads take their turn.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import fcntl
 import hashlib
 import json
 import logging
+import math
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +37,7 @@ REVOCATIONS = "heartbeat-revocations.json"
 MAX_REVOCATIONS_BYTES = 16 * 1024 * 1024
 # How far back a refused token is looked up to say that it was revoked, and not merely wrong.
 REMEMBERED_REVOCATIONS = 8
+LOOK_SECONDS = 0.1
 
 Value = TypeVar("Value")
 Guest = tuple[str, int]
@@ -92,9 +95,12 @@ class HeartbeatKeys:
     def __init__(self, data_dir: Path | None, secret: Secret) -> None:
         """`secret` counts until <data_dir>/secrets/heartbeat has another; without `data_dir` it alone counts.
 
-        Raises ConfigError when a file is there and cannot be read.
+        A change of the files counts after LOOK_SECONDS at the latest. Raises ConfigError when a file is there and
+        cannot be read.
         """
         self._own = secret
+        self._looked = -math.inf
+        self._known: tuple[tuple[Secret, ...], Mapping[str, int]] = ((secret,), {})
         self._files: tuple[_Watched[Secret], _Watched[Secret]] | None = None
         self._revocations: _Watched[Mapping[str, int]] | None = None
         if data_dir is not None:
@@ -113,15 +119,14 @@ class HeartbeatKeys:
     @property
     def current_key_id(self) -> str:
         """The `key_id` of tokens that are printed now."""
-        return key_id(self._secrets()[0])
+        return key_id(self._look()[0][0])
 
     def verify(self, presented: str) -> Speaker:
         """Who this token speaks for.
 
         Raises TokenRevoked for one that was valid before its guest's token was revoked, TokenRefused for any other.
         """
-        revoked = (self._revocations.get() if self._revocations else None) or {}
-        secrets = self._secrets()
+        secrets, revoked = self._look()
         generation = revoked.get(guest_of(presented), 0)
         for secret in secrets:
             try:
@@ -138,11 +143,16 @@ class HeartbeatKeys:
                 raise TokenRevoked
         raise TokenRefused
 
-    def _secrets(self) -> tuple[Secret, ...]:
-        if self._files is None:
-            return (self._own,)
-        current, previous = (file.get() for file in self._files)
-        return (current or self._own,) if previous is None else (current or self._own, previous)
+    def _look(self) -> tuple[tuple[Secret, ...], Mapping[str, int]]:
+        """The secrets that count and the revocations."""
+        now = time.monotonic()
+        if self._files is not None and self._revocations is not None and now - self._looked >= LOOK_SECONDS:
+            # In this order: whoever sees a new secret sees the previous one too.
+            current, previous = (file.get() for file in self._files)
+            secrets = (current or self._own,) if previous is None else (current or self._own, previous)
+            self._known = secrets, self._revocations.get() or {}
+            self._looked = now
+        return self._known
 
 
 def guest_of(presented: str) -> str:

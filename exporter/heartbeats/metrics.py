@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from exporter.heartbeats.schema import Filesystem, Heartbeat, Interface
 from exporter.heartbeats.store import Guest, Record, is_outdated, is_silent
@@ -24,8 +24,7 @@ GuestIds = Mapping[str, Mapping[int, str] | None]
 Sample = tuple[tuple[str, ...], float]
 
 
-@dataclass(frozen=True, slots=True)
-class HeartbeatFamily:
+class HeartbeatFamily(NamedTuple):
     """One metric family; each sample is (label values in the order of `labels`, value)."""
 
     name: str

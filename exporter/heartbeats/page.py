@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from exporter.exposition import header, write_samples
+from exporter.exposition import gathered, header, write_samples
 from exporter.heartbeats.metrics import GuestIds, families, gone, shown_id
 from exporter.heartbeats.store import Guest, Record, is_silent
 
@@ -62,7 +62,7 @@ class HeartbeatPage:
         self._lines: dict[Guest, _Lines] = {}
         self._order: list[Guest] = []
         self._counted: dict[str, int] | None = None
-        self._text = b""
+        self._pieces: list[bytes] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep_current, name="heartbeat-page", daemon=True)
 
@@ -75,11 +75,15 @@ class HeartbeatPage:
         """End the background work; does not wait."""
         self._stop.set()
 
-    def text(self) -> bytes:
-        """The page: at most a second or two old in the background's care, else as of now."""
+    def pieces(self) -> list[bytes]:
+        """The page, in pieces to be sent: at most a second or two old in the background's care, else as of now."""
         if not self._thread.is_alive():
             self.refresh()
-        return self._text
+        return self._pieces
+
+    def text(self) -> bytes:
+        """The page in one."""
+        return b"".join(self.pieces())
 
     def refresh(self, *, pause: float = 0.0) -> int:
         """Bring the page up to date; returns of how many guests lines were written.
@@ -100,7 +104,7 @@ class HeartbeatPage:
                 self._order = sorted(self._lines)
             if changed or left or counted != self._counted:
                 self._counted = counted
-                self._text = self._join(counted)
+                self._pieces = list(gathered(self._families(counted)))
             return changed
 
     def _write_changed(self, records: Mapping[Guest, Record], ids: GuestIds, now: float, pause: float) -> int:
@@ -116,22 +120,22 @@ class HeartbeatPage:
             ):
                 continue
             found = families({guest: record}, ids, {}, now=now, timeout=self._timeout) if guest_id is not None else ()
-            written = tuple(write_samples(family.name, family.labels, family.samples) for family in found)
+            written = tuple(
+                write_samples(family.name, family.labels, family.samples) if family.samples else b"" for family in found
+            )
             self._lines[guest] = _Lines(record, guest_id, silent, shared, written)
             changed += 1
             if pause and changed % PART_GUESTS == 0:
                 self._stop.wait(pause)
         return changed
 
-    def _join(self, rejected: Mapping[str, int]) -> bytes:
+    def _families(self, rejected: Mapping[str, int]) -> Iterator[bytes]:
+        # Family by family: to join hundreds of thousands of lines in one step would stop every other thread meanwhile.
         shown = [lines.families for guest in self._order if (lines := self._lines[guest]).families]
         about_all = families({}, {}, rejected, now=0.0, timeout=self._timeout)
-        pieces: list[bytes] = []
         for place, (head, family) in enumerate(zip(self._heads, about_all, strict=True)):
-            pieces.append(head)
-            pieces.append(write_samples(family.name, family.labels, family.samples))
-            pieces.extend(lines[place] for lines in shown)
-        return b"".join(pieces)
+            own = write_samples(family.name, family.labels, family.samples)
+            yield b"".join([head, own, *(lines[place] for lines in shown)])
 
     def _keep_current(self) -> None:
         while not self._stop.wait(REFRESH_SECONDS):

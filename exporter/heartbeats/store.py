@@ -1,7 +1,8 @@
 """Where heartbeats are kept: one row per guest in one SQLite file, and the same rows in memory for reading.
 
-Accepted means durable. One thread writes: it takes whatever is waiting, puts it into one transaction, and only after
-the commit (WAL, synchronous=FULL: one fsync for the whole group) do the senders hear that it was taken. A process
+Accepted means durable. One thread writes: it takes whatever is waiting, writes it with one statement, which is a
+transaction of its own, and only after that (WAL, synchronous=FULL: one fsync for the whole group) do the senders hear
+that it was taken. A process
 killed at any moment therefore has every heartbeat it has acknowledged when it starts again.
 
 There is no history here: Prometheus has it. A message that came late is counted, and changes nothing else.
@@ -19,6 +20,7 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 
@@ -31,7 +33,9 @@ from pvewatch.inventory import GuestKind, HeartbeatEntry
 
 SCHEMA_VERSION = 2
 QUEUE_SIZE = 2048
-GROUP_SIZE = 256
+# SQLite gives up the interpreter's lock for each statement, and gets it back when other threads let it: one statement
+# for the whole group waits once. One is prepared for each size of group, so the group is not larger.
+GROUP_SIZE = 64
 STOP_SECONDS = 5.0
 
 _CREATE = """
@@ -55,13 +59,17 @@ _MIGRATE = (
     "ALTER TABLE heartbeats ADD COLUMN key_id TEXT NOT NULL DEFAULT ''",
 )
 _COLUMNS = "cluster, vmid, kind, first_seen, last_seen, boot_id, count, payload, progress, key_id"
-_UPSERT = f"""
+# One for each number of rows that are written at once.
+_UPSERTS = tuple(
+    f"""
 INSERT INTO heartbeats ({_COLUMNS})
-VALUES (:cluster, :vmid, :kind, :first_seen, :last_seen, :boot_id, :count, :payload, :progress, :key_id)
+VALUES {", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"] * rows)}
 ON CONFLICT (cluster, vmid) DO UPDATE SET kind = excluded.kind, last_seen = excluded.last_seen,
   boot_id = excluded.boot_id, count = excluded.count, payload = excluded.payload, progress = excluded.progress,
   key_id = excluded.key_id
 """  # noqa: S608 - a constant
+    for rows in range(GROUP_SIZE + 1)
+)
 
 logger = logging.getLogger(__name__)
 
@@ -164,8 +172,10 @@ class HeartbeatStore:
             self._waiting.put_nowait(_Forget(guests))
 
     def records(self) -> Mapping[Guest, Record]:
-        """The newest record of every guest by (cluster, vmid): a view that never changes under the reader."""
-        return MappingProxyType(self._records)
+        """The newest record of every guest by (cluster, vmid): a picture that never changes under the reader."""
+        # Copied for each reader, who comes once a second, and not for each group written. Copying a dictionary is one
+        # step for other threads.
+        return MappingProxyType(self._records.copy())
 
     def get(self, cluster: str, vmid: int) -> Record | None:
         """The record of one guest, None when it has never sent a heartbeat."""
@@ -204,15 +214,13 @@ class HeartbeatStore:
 
     def _commit(self, group: list[_Arrival]) -> None:
         changed: dict[Guest, Record] = {}
-        rows: dict[Guest, dict[str, str | int | float | None]] = {}
+        rows: dict[Guest, tuple[str | int | float | None, ...]] = {}
         for arrival in group:
             guest = (arrival.cluster, arrival.vmid)
             changed[guest] = _advance(changed.get(guest) or self._records.get(guest), arrival)
             rows[guest] = _row(changed[guest], arrival.heartbeat)
         try:
-            with self._connection:
-                self._connection.execute("BEGIN IMMEDIATE")
-                self._connection.executemany(_UPSERT, list(rows.values()))
+            self._connection.execute(_UPSERTS[len(rows)], list(chain.from_iterable(rows.values())))
         except sqlite3.Error as error:
             if not self._failing:
                 logger.exception("heartbeats cannot be written to %s and are refused; is the disk full?", self.path)
@@ -223,8 +231,7 @@ class HeartbeatStore:
         if self._failing:
             logger.warning("heartbeats are written to %s again", self.path)
         self._failing = False
-        # A new dictionary in one assignment: readers keep the one they hold, and need no lock.
-        self._records = self._records | changed
+        self._records.update(changed)
         for arrival in group:
             arrival.done.set_result(None)
 
@@ -236,7 +243,8 @@ class HeartbeatStore:
         except sqlite3.Error:
             logger.exception("heartbeats of guests that are gone cannot be removed from %s", self.path)
             return
-        self._records = {guest: record for guest, record in self._records.items() if guest not in guests}
+        for guest in guests:
+            self._records.pop(guest, None)
 
 
 def to_entry(record: Record, now: float, timeout: float, current_key_id: str = "") -> HeartbeatEntry:
@@ -308,19 +316,20 @@ def _advance(before: Record | None, arrival: _Arrival) -> Record:
     )
 
 
-def _row(record: Record, heartbeat: Heartbeat) -> dict[str, str | int | float | None]:
-    return {
-        "cluster": record.cluster,
-        "vmid": record.vmid,
-        "kind": record.kind,
-        "first_seen": record.first_seen,
-        "last_seen": record.last_seen,
-        "boot_id": record.boot_id,
-        "count": record.count,
-        "payload": (record.heartbeat or heartbeat).model_dump_json(by_alias=True, exclude_none=True),
-        "progress": to_json(record.progress),
-        "key_id": record.key_id,
-    }
+def _row(record: Record, heartbeat: Heartbeat) -> tuple[str | int | float | None, ...]:
+    """The values of _COLUMNS."""
+    return (
+        record.cluster,
+        record.vmid,
+        record.kind,
+        record.first_seen,
+        record.last_seen,
+        record.boot_id,
+        record.count,
+        (record.heartbeat or heartbeat).model_dump_json(by_alias=True, exclude_none=True),
+        to_json(record.progress),
+        record.key_id,
+    )
 
 
 def _open(path: Path) -> sqlite3.Connection:

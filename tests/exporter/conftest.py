@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from exporter.heartbeats import keys
 from exporter.service import Exporter
 from pvewatch.config import Cluster, ExporterSettings, HostPort, Secret, Settings, TokenRef
 from pvewatch.pve.grouping import Group
@@ -74,6 +75,11 @@ class RecordedCluster:
 
 def recorded(name: str, folder: str = RECORDED) -> Answer:
     return Answer.recorded(f"{folder}/{name}.json")
+
+
+@pytest.fixture(autouse=True)
+def _changed_keys_count_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "LOOK_SECONDS", 0.0)
 
 
 @pytest.fixture

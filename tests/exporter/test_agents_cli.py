@@ -18,14 +18,18 @@ from click.testing import CliRunner, Result
 from exporter.enrolment_http import create_blueprint
 from exporter.heartbeats import keys
 from exporter.http import create_app
+from exporter.service import Exporter
+from exporter.snapshot import ConfigReading, GuestConfigs
 from pvewatch.bundle import bundle_path
 from pvewatch.cli import cli
 from pvewatch.enrolment import EnrolmentClient, EnrolmentRefused
+from pvewatch.pve.models import GuestConfig
 from pvewatch.secrets import Secret, read_internal_secret
 from pvewatch.serve import serve
 from tests.exporter.conftest import Bench, Clock, RecordedCluster
 
 BOOT = "7c1f7f4e-7c9e-4a7b-9c1d-2f1f6f9d7a10"
+FIRST, SECOND = "b8c7f8a4-4f1e-4d35-9d7e-0f4a3c5d6e71", "b8c7f8a4-4f1e-4d35-9d7e-0f4a3c5d6e72"
 OTHER_BOOT = "0d5c55a2-1f4c-4b0a-8c7e-94fb5dd1f0aa"
 
 
@@ -39,6 +43,7 @@ class Installation:
     heartbeat_url: str
     clock: Clock
     poll: Callable[[], None]
+    exporter: Exporter
 
     def pvewatch(self, *arguments: str) -> Result:
         return CliRunner().invoke(cli, ["--config", str(self.configuration), *arguments])
@@ -95,9 +100,26 @@ def installation(
             }
         )
     )
-    yield Installation(configuration, settings.data_dir, url, heartbeat_url, clock, bench.poll)
+    yield Installation(configuration, settings.data_dir, url, heartbeat_url, clock, bench.poll, bench.exporter)
     for server in servers:
         server.stop()
+
+
+def test_a_clone_with_another_uuid_is_refused_also_after_its_original_got_a_new_one(installation: Installation) -> None:
+    token = installation.token("lab", 100)
+    snapshot = installation.exporter.snapshots["lab"]
+
+    def configured(uuid: str) -> None:
+        config = GuestConfig(onboot=None, agent=False, protection=False, template=False, smbios_uuid=uuid)
+        read = GuestConfigs({"qemu/100": ConfigReading(config, 0.0)})
+        snapshot.record_success(("config", "pve1"), read, at=installation.clock.now, duration=0.0, keep_seconds=1e6)
+
+    configured(FIRST)
+    assert installation.speak(token, smbios_uuid=FIRST) == 204
+    assert installation.speak(token, smbios_uuid=SECOND) == 403
+    configured(SECOND)
+    assert installation.speak(token, smbios_uuid=FIRST) == 403
+    assert installation.speak(token, smbios_uuid=SECOND) == 204
 
 
 def test_equal_numbers_in_two_clusters_are_two_guests(installation: Installation) -> None:

@@ -30,7 +30,9 @@ class Listener:
     server: Server = field(init=False)
 
     def __post_init__(self) -> None:
-        keys = HeartbeatKeys(self.data_dir, read_internal_secret(self.data_dir, "heartbeat", create=True))
+        keys = HeartbeatKeys(
+            self.data_dir, read_internal_secret(self.data_dir, "heartbeat", create=True), look_seconds=0
+        )
         app = HeartbeatApp(
             self.store,
             keys,

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.heartbeats import keys as keys_module
 from exporter.heartbeats.keys import (
     REVOCATIONS,
     HeartbeatKeys,
@@ -28,6 +30,14 @@ from pvewatch.secrets import Secret, read_internal_secret
 def keys(tmp_path: Path) -> HeartbeatKeys:
     """Those of a running exporter."""
     return HeartbeatKeys(tmp_path, read_internal_secret(tmp_path, "heartbeat", create=True))
+
+
+def is_valid(keys: HeartbeatKeys, token: str) -> bool:
+    try:
+        keys.verify(token)
+    except TokenRevoked:
+        return False
+    return True
 
 
 def speaks(keys: HeartbeatKeys, token: str) -> tuple[str, int]:
@@ -87,6 +97,18 @@ def test_a_revoked_token_is_refused_at_once_and_a_new_one_taken(keys: HeartbeatK
         with pytest.raises(TokenRevoked):
             keys.verify(revoked)
     assert speaks(keys, current_token(tmp_path, "lab", 101)) == ("lab", 101)
+
+
+def test_a_running_exporter_hears_of_a_revocation_soon(
+    keys: HeartbeatKeys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys_module, "LOOK_SECONDS", 0.1)
+    stolen = current_token(tmp_path, "lab", 101)
+    assert speaks(keys, stolen) == ("lab", 101)
+    revoke(tmp_path, "lab", 101)
+    deadline = time.monotonic() + 30
+    while is_valid(keys, stolen):
+        assert time.monotonic() < deadline
 
 
 def test_revocation_outlives_the_process_and_a_rotation(keys: HeartbeatKeys, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 from exporter.heartbeats.progress import SHARED_SECONDS
 from exporter.heartbeats.schema import Heartbeat
 from exporter.heartbeats.store import (
+    GROUP_SIZE,
     HeartbeatStore,
     StoreBusy,
     StoreFailed,
@@ -52,6 +53,25 @@ def test_an_accepted_heartbeat_is_there_after_a_restart(tmp_path: Path, example:
     assert record.heartbeat is not None
     assert (record.first_seen, record.last_seen, record.count) == (1000.5, 1060.5, 2)
     assert (record.kind, record.boot_id, record.heartbeat.sequence) == ("lxc", "second", 8)
+
+
+def test_who_reads_the_records_keeps_the_picture_of_that_moment(store: HeartbeatStore, example: dict[str, Any]) -> None:
+    fill(store.submit("home", 101, "qemu", beat(example), 1000))
+    before = store.records()
+    fill(store.submit("home", 101, "qemu", beat(example), 1060))
+    fill(store.submit("home", 102, "qemu", beat(example), 1060))
+    assert {guest: record.last_seen for guest, record in before.items()} == {("home", 101): 1000}
+
+
+def test_more_heartbeats_at_once_than_one_statement_takes_are_all_kept(tmp_path: Path, example: dict[str, Any]) -> None:
+    store = HeartbeatStore(tmp_path / "many.db")
+    waiting = [store.submit("home", 100 + number, "qemu", beat(example), 1000) for number in range(3 * GROUP_SIZE + 1)]
+    for done in waiting:
+        fill(done)
+    store.close()
+    again = HeartbeatStore(tmp_path / "many.db")
+    assert len(again.records()) == len(waiting)
+    again.close()
 
 
 def test_equal_vmids_in_two_clusters_are_two_guests(store: HeartbeatStore, example: dict[str, Any]) -> None:
