@@ -30,9 +30,7 @@ class Listener:
     server: Server = field(init=False)
 
     def __post_init__(self) -> None:
-        keys = HeartbeatKeys(
-            self.data_dir, read_internal_secret(self.data_dir, "heartbeat", create=True), look_seconds=0
-        )
+        keys = HeartbeatKeys(self.data_dir, read_internal_secret(self.data_dir, "heartbeat", create=True))
         app = HeartbeatApp(
             self.store,
             keys,
