@@ -20,18 +20,15 @@ from pvewatch.environment import settings_from_environment
 from pvewatch.secrets import InternalSecret, Secret, SecretRef, read_internal_secret
 from pvewatch.settings import (
     ActionApiSettings,
-    AlertingSettings,
-    AlertmanagerSettings,
     AutomationSettings,
     Cluster,
     ExporterSettings,
-    GrafanaSettings,
     HostPort,
-    PrometheusSettings,
     Settings,
     TokenRef,
 )
 from pvewatch.settings_base import Section
+from pvewatch.settings_engines import AlertingSettings, AlertmanagerSettings, GrafanaSettings, PrometheusSettings
 
 __all__ = [
     "ActionApiSettings",

@@ -19,6 +19,7 @@ from pydantic import (
 
 from pvewatch.secrets import SecretRef
 from pvewatch.settings_base import Listen, Seconds, Section, Url
+from pvewatch.settings_engines import AlertingSettings, AlertmanagerSettings, GrafanaSettings, PrometheusSettings
 from pvewatch.settings_probes import BlackboxSettings, ProbesSettings
 
 DEFAULT_PVE_PORT = 8006
@@ -26,7 +27,6 @@ DEFAULT_PVE_PORT = 8006
 _CLUSTER_NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,62}$")
 _FINGERPRINT = re.compile(r"^([0-9A-F]{2}:){31}[0-9A-F]{2}$")
 _TOKEN_ID = re.compile(r"^[^\s@!:/]+@[A-Za-z][A-Za-z0-9.\-_]+![A-Za-z][A-Za-z0-9.\-_]+$")
-_DURATION = re.compile(r"^\d+[hdwy]$")
 
 
 def check_fingerprint(value: str) -> str:
@@ -269,59 +269,6 @@ class AutomationSettings(Section):
     """How long a heartbeat is waited for after an action."""
     task_timeout_seconds: Seconds = 600
     """How long a task of Proxmox VE is followed."""
-
-
-class PrometheusSettings(Section):
-    """The Prometheus that pvewatch starts or is pointed at."""
-
-    listen: Listen = "127.0.0.1:9090"
-    """Where `pvewatch up` lets Prometheus listen."""
-    url: Url | None = None
-    """Where Prometheus answers, when that is not http://<listen>."""
-    retention: str = "90d"
-    """How long history is kept."""
-    scrape_interval_seconds: Seconds = 10
-    """How often Prometheus reads the exporter; the statistics change every 10 s."""
-    evaluation_interval_seconds: Seconds = 10
-    """How often rules are evaluated."""
-
-    @field_validator("retention")
-    @classmethod
-    def _a_duration(cls, value: str) -> str:
-        if not _DURATION.fullmatch(value):
-            raise ValueError("write a whole number and h, d, w or y, for example 90d")
-        return value
-
-
-class AlertmanagerSettings(Section):
-    """The Alertmanager that pvewatch starts or is pointed at. Times are seconds."""
-
-    listen: Listen = "127.0.0.1:9093"
-    """Where `pvewatch up` lets Alertmanager listen."""
-    url: Url | None = None
-    """Where Alertmanager answers, when that is not http://<listen>."""
-    group_wait_seconds: Seconds = 30
-    """How long the first message of a group waits for others."""
-    group_interval_seconds: Seconds = 300
-    """How long a group waits before it tells of new alerts."""
-    repeat_interval_seconds: Seconds = 14400
-    """After which time an unchanged alert is told again."""
-
-
-class GrafanaSettings(Section):
-    """The Grafana that pvewatch starts (where one is installed) or links to."""
-
-    listen: Listen = "127.0.0.1:3000"
-    """Where `pvewatch up` lets Grafana listen."""
-    url: Url | None = None
-    """Where Grafana answers, when that is not http://<listen>."""
-
-
-class AlertingSettings(Section):
-    """How the shipped rules are rendered."""
-
-    time_scale: float = Field(default=1.0, gt=0, le=10)
-    """Multiplies the `for:` of each rule; the demo lowers it."""
 
 
 def _own_url(listen: str, url: str | None) -> str:

@@ -33,6 +33,16 @@ def _loopback(context: click.Context, parameter: click.Parameter, value: str) ->
     return host, port
 
 
+def _notes(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[int, str]:
+    notes = {}
+    for value in values:
+        vmid, _, text = value.partition("=")
+        if not (vmid.isascii() and vmid.isdigit()) or not text:
+            raise click.BadParameter(f"{value!r} is not VMID=TEXT, for example 100=pvewatch-probe:tcp:22")
+        notes[int(vmid)] = text
+    return notes
+
+
 @click.command()
 @click.option(
     "--listen",
@@ -96,6 +106,9 @@ def _loopback(context: click.Context, parameter: click.Parameter, value: str) ->
     multiple=True,
     help="Something that not every cluster has; repeat it.",
 )
+@click.option(
+    "--notes", multiple=True, callback=_notes, metavar="VMID=TEXT", help="What stands in a guest's notes; repeat it."
+)
 def simulator(
     listen: tuple[str, int],
     control: tuple[str, int],
@@ -111,6 +124,7 @@ def simulator(
     auth_delay: float,
     replay: Path | None,
     extras: tuple[str, ...],
+    notes: dict[int, str],
 ) -> None:
     """A Proxmox VE cluster that exists only here, for trying pvewatch out.
 
@@ -128,6 +142,7 @@ def simulator(
         scenario=scenario,
         refresh_seconds=refresh_seconds,
         speed=speed,
+        notes=notes,
         auth_delay_seconds=auth_delay,
         replay=replay,
         extras=extras,

@@ -7,8 +7,8 @@ import secrets
 import threading
 import time
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,7 @@ class Options:
     auth_delay_seconds: float = 0.2
     replay: Path | None = None
     extras: tuple[str, ...] = ()
+    notes: Mapping[int, str] = field(default_factory=dict)
 
 
 class Simulator:
@@ -83,6 +84,9 @@ class Simulator:
             world = build(options.name, options.seed, options.nodes, options.guests, options.pve_version, clock())
             for name in options.extras:
                 EXTRAS[name](world)
+            for vmid, text in options.notes.items():
+                if vmid in world.guests:
+                    world.guests[vmid].notes = text
             self.cluster = Cluster(
                 world,
                 tokens,

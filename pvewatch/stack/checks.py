@@ -72,6 +72,7 @@ def checks(subject: Subject) -> list[Check]:
         Check("its heartbeats return", hang.heartbeats_return, 40, (agent, "exporter")),
         Check("the incident ends as recovered", hang.recovered, 40, ("worker",)),
         Check("the alert is resolved", hang.resolved, 30, ("prometheus", "alertmanager")),
+        Check("a service that a guest asks to be probed answers", stack.probe_answers, 40, ("blackbox", "exporter")),
         Check("every dashboard query returns data", stack.dashboards_have_data, 20, ("prometheus",)),
         Check("the dashboard's link opens the guest's action page", stack.link_opens_action_page, 10, ("action-api",)),
     ]
@@ -118,6 +119,15 @@ class _Stack:
         if firing := self._prometheus.firing():
             raise NotYet(", ".join(f"{labels['alertname']} {labels.get('id', '')}".strip() for labels in firing))
         return "no alert"
+
+    def probe_answers(self) -> str:
+        cluster = self._subject.clusters[0].name
+        probes = self._prometheus.query(f'probe_success{{job="probes",cluster="{cluster}"}}')
+        if not probes:
+            raise NotYet(f"Prometheus has no result of a probe of {cluster}")
+        if silent := [sample.labels.get("instance", "?") for sample in probes if sample.value != 1]:
+            raise NotYet(f"no answer from {', '.join(silent)}")
+        return ", ".join(f"{sample.labels['id']}: {sample.labels['instance']}" for sample in probes)
 
     def dashboards_have_data(self) -> str:
         asked, silent = self._dashboards.ask()

@@ -92,7 +92,8 @@ def _run_in(
     hosts: list[AgentHost] = []
     try:
         # With --check the guest is made to hang by the checklist itself, at a moment that it knows.
-        simulators = _start_simulators(clusters, guests, folder, processes, screen, hang=not check)
+        probed = f"http://{ports.LOOPBACK}:{chosen_ports['action-api']}/-/healthy"
+        simulators = _start_simulators(clusters, guests, folder, processes, screen, hang=not check, probed=probed)
         config = write_settings(simulators, chosen_ports, folder)
         settings = load_settings(config, {})
         running = up.start(settings, config, processes, screen, environment)
@@ -117,7 +118,7 @@ def _run_in(
 
 
 def _start_simulators(
-    clusters: int, guests: int, folder: Path, processes: Processes, screen: Screen, *, hang: bool
+    clusters: int, guests: int, folder: Path, processes: Processes, screen: Screen, *, hang: bool, probed: str
 ) -> list[Simulated]:
     started = []
     for number in range(1, clusters + 1):
@@ -125,7 +126,9 @@ def _start_simulators(
         place = folder / "simulators" / name
         place.mkdir(parents=True, exist_ok=True)
         with screen.step(f"simulating the cluster {name}"):
-            processes.start(simulator(number, guests, place, "demo" if hang and number == 1 else "healthy"))
+            processes.start(
+                simulator(number, guests, place, "demo" if hang and number == 1 else "healthy", probed=probed)
+            )
         started.append(Simulated.read(name, place))
     return started
 

@@ -18,6 +18,7 @@ from pvewatch.stack.processes import Part
 HEARTBEAT_INTERVAL_SECONDS = 5
 # The real one renews its statistics every 10 s.
 STATISTICS_SECONDS = 2
+PROBED_VMID = 100
 
 # Waits that a person can watch: seconds where a real site takes minutes. Everything else is as it ships.
 _DEMO_SIZED: dict[str, dict[str, Any]] = {
@@ -40,6 +41,8 @@ _DEMO_SIZED: dict[str, dict[str, Any]] = {
     "prometheus": {"scrape_interval_seconds": 2, "evaluation_interval_seconds": 2},
     "alertmanager": {"group_wait_seconds": 1, "group_interval_seconds": 5, "repeat_interval_seconds": 60},
     "alerting": {"time_scale": 0.05},
+    # A simulated guest has no services: the one that asks for a probe names the action API of this machine.
+    "probes": {"interval_seconds": 2, "other_hosts": [LOOPBACK]},
 }
 
 
@@ -77,8 +80,11 @@ class Simulated:
         return entry
 
 
-def simulator(number: int, guests: int, folder: Path, scenario: str) -> Part:
-    """The process that simulates cluster `number`: the first is a cluster of three, the others are single hosts."""
+def simulator(number: int, guests: int, folder: Path, scenario: str, *, probed: str) -> Part:
+    """The process that simulates cluster `number`: the first is a cluster of three, the others are single hosts.
+
+    In each the guest PROBED_VMID asks in its notes that the address `probed` is probed.
+    """
     name = cluster_name(number)
     told = folder / "simulator.json"
     told.unlink(missing_ok=True)
@@ -94,6 +100,7 @@ def simulator(number: int, guests: int, folder: Path, scenario: str) -> Part:
         *("--pve-version", version),
         *("--scenario", scenario),
         *("--refresh-seconds", str(STATISTICS_SECONDS)),
+        *("--notes", f"{PROBED_VMID}=pvewatch-probe: {probed}"),
         *("--data", str(folder)),
     ]
     return Part(f"simulator-{name}", pvewatch(*arguments), told.exists, prints_secrets=True)

@@ -42,12 +42,12 @@ def test_every_service_is_healthy_or_has_done_its_work(project: Project) -> None
 
 
 def test_prometheus_reaches_every_target(project: Project) -> None:
-    jobs = {"pvewatch", "pvewatch-action-api", "prometheus", "alertmanager", "blackbox"}
+    jobs = {"pvewatch", "pvewatch-action-api", "prometheus", "alertmanager", "blackbox", "probes"}
 
     def up() -> bool:
         return {row["metric"]["job"] for row in query(project, "up == 1")} == jobs
 
-    await_true(up, f"{jobs} up", 30)
+    await_true(up, f"{jobs} up", 60)
     assert query(project, "up == 0") == []
 
 

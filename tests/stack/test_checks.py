@@ -92,6 +92,19 @@ def test_a_rule_that_was_not_loaded_is_named(web: responses.RequestsMock, subjec
         look(subject, "rule")
 
 
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [([], "no result of a probe of demo1"), ([({"id": "qemu/100", "instance": "http://web/"}, 0)], "from http://web/")],
+)
+def test_a_probe_that_was_not_made_or_not_answered_is_missed(
+    web: responses.RequestsMock, subject: Subject, rows: list[tuple[dict[str, str], float]], words: str
+) -> None:
+    queries(web, {"probe_success": rows})
+
+    with pytest.raises(NotYet, match=words):
+        look(subject, "probed")
+
+
 def test_guests_that_prometheus_does_not_show_are_named(web: responses.RequestsMock, subject: Subject) -> None:
     inside(web)
     queries(web, {})
