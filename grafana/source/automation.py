@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from grafana.source import house, limits
-from grafana.source.house import Query, Row
+from grafana.source.board import Query, Row
 from grafana.source.promql import IN_CLUSTER
 
 

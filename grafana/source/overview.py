@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from grafana_foundation_sdk.builders import dashboard
-from grafana_foundation_sdk.models import dashboard as models
-
-from grafana.source import house, limits
+from grafana.source import annotations, house, limits, links, variables
 from grafana.source.automation import automation_row
-from grafana.source.house import Column, Query, Row
+from grafana.source.board import Built, Column, Query, Row
 from grafana.source.promql import (
     CLUSTERS,
     CPU_TOP,
@@ -32,9 +27,6 @@ from grafana.source.promql import (
     with_label,
 )
 from grafana.source.states import GUEST_STATES, NODE_STATES, SEVERITIES
-from pvewatch.render.links import DEFAULT_PUBLIC_URL
-
-UID = "pve-overview"
 
 NO_STORAGE = "a token without Datastore.Audit sees no storage"
 NO_AGENTS = "no guest has an agent"
@@ -339,56 +331,14 @@ def _nodes_and_storage() -> Row:
     )
 
 
-def _variables() -> list[Any]:
-    everything = models.VariableOption(selected=True, text=["All"], value=["$__all"])
-    return [
-        dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus"),
-        dashboard.QueryVariable("cluster")
-        .label("Cluster")
-        .query('label_values(pve_collector_success{collector="resources"}, cluster)')
-        .datasource(house.DATASOURCE)
-        .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
-        .sort(models.VariableSort.ALPHABETICAL_ASC)
-        .multi(True)
-        .include_all(True)
-        .all_value(".*")
-        .current(everything),
-        dashboard.ConstantVariable("action_api").label("Action API").value(DEFAULT_PUBLIC_URL),
-    ]
-
-
-def _annotations() -> list[dict[str, Any]]:
-    return [
-        {
-            "datasource": {"type": "prometheus", "uid": "${datasource}"},
-            "enable": True,
-            "expr": f"max by (alertname, cluster, id) ({FIRING})",
-            "iconColor": "orange",
-            "name": "Alerts",
-            "step": "60s",
-            "tagKeys": "cluster,id",
-            "titleFormat": "{{alertname}}",
-        }
-    ]
-
-
-def overview() -> house.Built:
+def overview() -> Built:
     """The dashboard that answers "what needs attention" on its first screen."""
-    links = [
-        dashboard.DashboardLink("Incidents and actions")
-        .type(models.DashboardLinkType.LINK)
-        .icon("external link")
-        .tooltip("The pages of the action API")
-        .url("${action_api:raw}/")
-        .target_blank(True),
-    ]
     return house.build(
-        UID,
-        "Proxmox VE / Overview",
+        links.FLEET,
+        "Overview",
+        "overview",
         "What needs attention in all Proxmox VE clusters, and the way to the pages that act on guests.",
-        ["pvewatch", "overview"],
-        _variables(),
-        _annotations(),
-        links,
-        [_first_row(), _alerts(), _guests(), _nodes_and_storage(), automation_row()],
+        variables=[variables.cluster(several=True)],
+        annotations=[annotations.alerts()],
+        rows=[_first_row(), _alerts(), _guests(), _nodes_and_storage(), automation_row()],
     )

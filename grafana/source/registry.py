@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from grafana.source.house import Built
+from grafana.source.board import Built
 from grafana.source.overview import overview
 
 DASHBOARDS: tuple[Callable[[], Built], ...] = (overview,)
