@@ -124,12 +124,11 @@ def time_panel(
 
     `signed` figures go below zero; all others are drawn from 0.
     """
-    legend = common_builders.VizLegendOptions().show_legend(True)
+    shape, place = common.LegendDisplayMode.LIST, common.LegendPlacement.BOTTOM
     if many:
-        legend = legend.display_mode(common.LegendDisplayMode.TABLE).placement(common.LegendPlacement.RIGHT)
-        legend = legend.calcs(["lastNotNull", "max"])
-    else:
-        legend = legend.display_mode(common.LegendDisplayMode.LIST).placement(common.LegendPlacement.BOTTOM).calcs([])
+        shape, place = common.LegendDisplayMode.TABLE, common.LegendPlacement.RIGHT
+    legend = common_builders.VizLegendOptions().show_legend(True).display_mode(shape).placement(place)
+    legend = legend.calcs(["lastNotNull", "max"] if many else [])
     builder = (
         timeseries.Panel()
         .legend(legend)
@@ -258,26 +257,19 @@ def table_panel(
 
 
 def _column(column: Column) -> list[models.DynamicConfigValue]:
-    values: dict[str, Any] = {}
-    if column.unit:
-        values["unit"] = column.unit
-    if column.decimals is not None:
-        values["decimals"] = column.decimals
-    if column.maximum is not None:
-        values.update({"min": 0, "max": column.maximum})
-    if column.steps:
-        values["thresholds"] = _thresholds(column.steps).build()
-    if column.mappings:
-        values["mappings"] = column.mappings
-    if column.bar:
-        values["custom.cellOptions"] = {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}
-    elif column.colored:
-        values["custom.cellOptions"] = {"type": "color-text"}
-    if column.width:
-        values["custom.width"] = column.width
-    if column.links:
-        values["links"] = [made.build() for made in column.links]
-    return [models.DynamicConfigValue(id_val=name, value=value) for name, value in values.items()]
+    cell = {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"} if column.bar else {"type": "color-text"}
+    values = {
+        "unit": column.unit,
+        "decimals": column.decimals,
+        "min": None if column.maximum is None else 0,
+        "max": column.maximum,
+        "thresholds": _thresholds(column.steps).build() if column.steps else None,
+        "mappings": column.mappings,
+        "custom.cellOptions": cell if column.bar or column.colored else None,
+        "custom.width": column.width,
+        "links": [made.build() for made in column.links] or None,
+    }
+    return [models.DynamicConfigValue(id_val=name, value=value) for name, value in values.items() if value is not None]
 
 
 def _field(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grafana.source import annotations, house, limits, links, variables
+from grafana.source import house, limits, links, marks, variables
 from grafana.source.automation import automation_row
 from grafana.source.board import Built, Column, Query, Row
 from grafana.source.promql import (
@@ -339,6 +339,6 @@ def overview() -> Built:
         "overview",
         "What needs attention in all Proxmox VE clusters, and the way to the pages that act on guests.",
         variables=[variables.cluster(several=True)],
-        annotations=[annotations.alerts()],
+        annotations=[marks.alerts()],
         rows=[_first_row(), _alerts(), _guests(), _nodes_and_storage(), automation_row()],
     )
