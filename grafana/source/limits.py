@@ -16,3 +16,15 @@ ANY_IS_BAD = ((None, WELL), (1, ACT))
 # ExporterBlind: figures older than this many seconds mean that the cluster is not seen.
 FIGURES_AGE_SECONDS = 60
 FIGURES_AGE = ((None, WELL), (FIGURES_AGE_SECONDS / 2, LOOK), (FIGURES_AGE_SECONDS, ACT))
+IO_WAIT_RATIO = ((None, WELL), (0.1, LOOK), (0.3, ACT))
+# More than one version in a cluster is normal during an upgrade, and only then.
+MIXED = ((None, WELL), (2, LOOK))
+# Seconds until something ends: certificates are renewed 30 days before.
+UNTIL_END = ((None, ACT), (7 * 86400, LOOK), (28 * 86400, WELL))
+# A node's clock is measured to about a second.
+CLOCK_SECONDS = ((None, WELL), (3, LOOK), (60, ACT))
+# Heartbeats come every 10 to 60 s; each guest's own limit is in pvewatch_threshold.
+SNAPSHOT_AGE = ((None, WELL), (7 * 86400, LOOK))
+FULL_IN = ((None, ACT), (7 * 86400, LOOK), (30 * 86400, WELL))
+# The HA manager reports every 10 s and counts as dead after 120.
+HA_REPORT_AGE = ((None, WELL), (60, LOOK), (120, ACT))
