@@ -55,7 +55,9 @@ def test_a_rule(path: Path, case: dict[str, Any], tmp_path: Path) -> None:
         pytest.param("heartbeats.yml", 'status="running"', 'status="stopped"', id="a stopped guest told as silent"),
         pytest.param("heartbeats.yml", "runbooks/GuestHeartbeatMissing", "runbooks/GuestDown", id="another runbook"),
         pytest.param("heartbeats.yml", "automation: recover", "automation: none", id="a silent guest nobody recovers"),
-        pytest.param("capacity.yml", "max by (cluster, storage)", "sum by (cluster, storage)", id="shared counted twice"),
+        pytest.param(
+            "capacity.yml", "max by (cluster, storage)", "sum by (cluster, storage)", id="shared counted twice"
+        ),
         pytest.param("capacity.yml", 'status="running"', 'status="stopped"', id="guests that promise nothing counted"),
         pytest.param(
             "exporter.yml", '{collector="resources"}) == 0', ") == 0 or pve_collector_success == 0", id="any collector"
