@@ -58,7 +58,7 @@ def guest_states(where: str = IN_CLUSTER) -> str:
 
 
 def guest_columns() -> list[Column]:
-    """The first columns of a list of guests of the chosen cluster: the VMID leads to the guest and to what acts on it."""
+    """The first columns of a list of the chosen cluster's guests: the VMID leads to the guest and what acts on it."""
     here, vmid = links.chosen("cluster"), links.column("VMID")
     return [
         Column(
@@ -97,4 +97,3 @@ def figures(metric: str, selector: str, legend: str, *, may_be_empty: str | None
 def share(used: str, size: str, selector: str) -> str:
     """Used of size, where there is a size."""
     return f"{most(used, selector)} / ({most(size, selector)} > 0)"
-
