@@ -86,7 +86,7 @@ def _first_row() -> Row:
                 "Alerts firing",
                 "Alerts of severity critical and warning that fire now (ALERTS of Prometheus). Normal is 0. The table "
                 "below says which and links their runbooks.",
-                [Query(f"count(max by (alertname, cluster, id) ({FIRING})) or vector(0)")],
+                [Query(f"count(max by (alertname, cluster, id) ({FIRING})) or vector(0)", needs=())],
                 steps=limits.ANY_IS_BAD,
             ),
             house.stat_panel(

@@ -35,9 +35,10 @@ ACTED = Feature("acted", "nothing has been done to a guest yet")
 ACTION_API = Feature("action-api", "the action API is not scraped")
 EXPORTER = Feature("exporter", "the exporter is not scraped")
 
-# Every installation that is watched has these; the fleet is all clusters together.
-_WATCHED = frozenset({SEEN, EXPORTER, ACTION_API, TASKS_ENDED})
-_CLUSTER = _WATCHED | {CLUSTERED, SEVERAL_NODES, BACKUP_JOBS}
+# Every installation that is watched has these; the fleet is all clusters together. What is counted for the whole
+# installation, as actions are, is there whichever cluster is chosen.
+_WATCHED = frozenset({SEEN, EXPORTER, ACTION_API, ACTED, TASKS_ENDED, BACKUP_JOBS})
+_CLUSTER = _WATCHED | {CLUSTERED, SEVERAL_NODES}
 _USED = _CLUSTER | {HA, QDEVICE, REPLICATION, SUBSCRIBED, AGENTS}
 
 FLEET = "fleet"
@@ -45,10 +46,10 @@ NOTHING_YET = "nothing-yet"
 
 # Name → what it has. All but the first and the last are a cluster of that name, chosen alone.
 SCENARIOS: dict[str, frozenset[Feature]] = {
-    FLEET: _USED | {BACKUP_FAILED, SILENT, NODE_LOST, FIRING, ACTED},
+    FLEET: _USED | {BACKUP_FAILED, SILENT, NODE_LOST, FIRING},
     "healthy": _USED,
     "standalone": _WATCHED,
-    "node-lost": _CLUSTER | {NODE_LOST, FIRING},
+    "node-lost": _CLUSTER | {HA, NODE_LOST, FIRING},
     "migrated": _CLUSTER,
     "backup-failed": _CLUSTER | {BACKUP_FAILED},
     "hung-guest": _CLUSTER | {AGENTS, SILENT, FIRING},
