@@ -13,6 +13,7 @@ ACT = "red"
 STORAGE_RATIO = ((None, WELL), (0.8, LOOK), (0.9, ACT))
 MEMORY_RATIO = ((None, WELL), (0.85, LOOK), (0.95, ACT))
 ANY_IS_BAD = ((None, WELL), (1, ACT))
+ANY_IS_WORTH_A_LOOK = ((None, WELL), (1, LOOK))
 # ExporterBlind: figures older than this many seconds mean that the cluster is not seen.
 FIGURES_AGE_SECONDS = 60
 FIGURES_AGE = ((None, WELL), (FIGURES_AGE_SECONDS / 2, LOOK), (FIGURES_AGE_SECONDS, ACT))
