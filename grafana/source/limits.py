@@ -29,3 +29,9 @@ SNAPSHOT_AGE = ((None, WELL), (7 * 86400, LOOK))
 FULL_IN = ((None, ACT), (7 * 86400, LOOK), (30 * 86400, WELL))
 # The HA manager reports every 10 s and counts as dead after 120.
 HA_REPORT_AGE = ((None, WELL), (60, LOOK), (120, ACT))
+# GuestClockOff, in either direction.
+GUEST_CLOCK_OFF_SECONDS = 60
+GUEST_CLOCK_SECONDS = ((None, LOOK), (-GUEST_CLOCK_OFF_SECONDS, WELL), (GUEST_CLOCK_OFF_SECONDS, LOOK))
+ANY_IS_WORTH_A_LOOK = ((None, WELL), (1, LOOK))
+# Silence as a share of the guest's own limit (pvewatch_threshold): GuestHeartbeatMissing counts from 1.
+SILENCE = ((None, WELL), (0.5, LOOK), (1, ACT))

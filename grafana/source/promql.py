@@ -36,6 +36,8 @@ FIRING = 'ALERTS{alertstate="firing", severity!="none", cluster=~"$cluster|"}'
 GUEST_MEMORY = f"{most('pve_memory_usage_bytes', GUESTS)} / ({most('pve_memory_size_bytes', GUESTS)} > 0)"
 NODE_MEMORY = f"{most('pve_memory_usage_bytes', NODES)} / ({most('pve_memory_size_bytes', NODES)} > 0)"
 STORAGE_RATIO = f"{most('pve_disk_usage_bytes', STORAGES)} / ({most('pve_disk_size_bytes', STORAGES)} > 0)"
+HEARTBEAT_AGE = f"(time() - {most('pvewatch_heartbeat_last_seen_timestamp_seconds')})"
+HEARTBEAT_LIMIT = most("pvewatch_threshold", with_label("figure", "heartbeat_age_seconds"))
 STORAGE_INFO = f"topk by (cluster, id) (1, pve_storage_info{{{IN_CLUSTER}}})"
 
 
@@ -64,3 +66,22 @@ def fullest_storages(shared: int, by: str) -> str:
     chosen = f"and on (cluster, id) ({most('pve_storage_shared')} == {shared})"
     named = f"({STORAGE_RATIO} {chosen}) * on (cluster, id) group_left (storage, node) {STORAGE_INFO}"
     return f"topk({STORAGES_SHOWN}, max by ({by}) ({named}))"
+
+
+def guest_health() -> str:
+    """Health per cluster and id: 0 healthy, 1 warning, 2 down. Guests that are off and may be are left out.
+
+    The one place that judges; all panels take it from here.
+    """
+    running = f"({most('pve_guest_status', with_label('status', 'running'))} == 1)"
+    stopped = f"({most('pve_guest_status', with_label('status', 'stopped'))} == 1)"
+    broken = f'{IN_CLUSTER}, status=~"io-error|guest-panicked|internal-error"'
+    unsure = f'{IN_CLUSTER}, status=~"paused|suspended|prelaunch|unknown|other"'
+    late = f"({HEARTBEAT_AGE} > {HEARTBEAT_LIMIT})"
+    return (
+        f"(2 * ({most('pve_guest_status', broken)} == 1)"
+        f" or 2 * ({most('pvewatch_guest_expected_running')} == 1 and on (cluster, id) {stopped})"
+        f" or 2 + 0 * ({late} and on (cluster, id) {running})"
+        f" or ({most('pve_guest_status', unsure)} == 1)"
+        f" or 0 * {running})"
+    )

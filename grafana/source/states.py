@@ -79,3 +79,20 @@ SUBSCRIPTION_STATES = {
     "expired": ("Expired", limits.LOOK),
 }
 YES_NO = {"1": ("Yes", limits.WELL), "0": ("No", "text")}
+# As a number from promql.guest_health.
+GUEST_HEALTH = {"0": ("Healthy", limits.WELL), "1": ("Warning", limits.LOOK), "2": ("Down", limits.ACT)}
+# exporter/heartbeats/schema.py has the same lists.
+AGENT_SERVICE_STATES = {
+    "running": ("Running", limits.WELL),
+    "starting": ("Starting", limits.LOOK),
+    "stopping": ("Stopping", limits.LOOK),
+    "stopped": ("Stopped", limits.LOOK),
+    "failed": ("Failed", limits.ACT),
+    "missing": ("Not installed", limits.LOOK),
+    "unknown": ("Unknown", "purple"),
+}
+REPAIR_OUTCOMES = {
+    "succeeded": ("Succeeded", limits.WELL),
+    "failed": ("Failed", limits.ACT),
+    "given_up": ("Was given up", limits.ACT),
+}
