@@ -107,7 +107,8 @@ def _first_row() -> Row:
                 5,
                 "HA manager",
                 "State of the HA manager in charge (pve_ha_manager_status). Active and idle are normal; dead means "
-                "that it has not reported for two minutes, and that guests are not recovered: see pve-ha-crm on the nodes.",
+                "that it has not reported for two minutes, and that guests are not recovered: see pve-ha-crm on the "
+                "nodes.",
                 [Query(coded("pve_ha_manager_status", IN_CLUSTER, HA_MANAGER_STATES, "status", "cluster"), needs=[HA])],
                 mappings=code_texts(HA_MANAGER_STATES),
                 no_value=HA.absent,
@@ -242,7 +243,8 @@ def _figures() -> Row:
                 11,
                 "CPU of the busiest guests",
                 f"The {GUESTS_SHOWN} guests that used most of their own CPUs over the range shown "
-                "(pve_cpu_usage_ratio; 1 is all CPUs it was given). A busy guest is not a fault; a line that falls to nothing may be one.",
+                "(pve_cpu_usage_ratio; 1 is all CPUs it was given). A busy guest is not a fault; a line that falls to "
+                "nothing may be one.",
                 [Query(CPU_TOP, "{{name}} ({{vmid}})")],
                 unit="percentunit",
                 maximum=1,

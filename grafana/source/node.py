@@ -169,7 +169,8 @@ def _load() -> Row:
                 "Network",
                 "Bits received and sent each second, averaged over a minute "
                 "(pve_node_network_receive_bytes_per_second, pve_node_network_transmit_bytes_per_second). Near the "
-                "speed of the line, backups and migrations crowd out the guests, and corosync loses nodes: give it a network of its own.",
+                "speed of the line, backups and migrations crowd out the guests, and corosync loses nodes: give it a "
+                "network of its own.",
                 [
                     Query(rate.replace("{}", "receive"), "received"),
                     Query(rate.replace("{}", "transmit"), "sent"),
@@ -252,7 +253,7 @@ def _guests() -> Row:
                 ],
                 hidden=["cluster", "id", "node", "Value #A", "Value #F"],
                 sort_by="Guest",
-                no_value="none",
+                no_value=NO_GUEST,
                 height=10,
             ),
             _busiest(
@@ -289,5 +290,5 @@ def _busiest(number: int, title: str, description: str, expr: str, unit: str) ->
         unit=unit,
         many=True,
         links=[links.to_guest(links.label("cluster"), links.label("vmid"))],
-        no_value="none",
+        no_value=NO_GUEST,
     )
