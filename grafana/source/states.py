@@ -96,3 +96,4 @@ REPAIR_OUTCOMES = {
     "failed": ("Failed", limits.ACT),
     "given_up": ("Was given up", limits.ACT),
 }
+AVAILABLE = {"1": ("Available", limits.WELL), "0": ("Not available", limits.ACT)}
