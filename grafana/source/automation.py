@@ -7,6 +7,11 @@ from grafana.source.board import Query, Row
 from grafana.source.promql import IN_CLUSTER
 
 
+def ended(by: str) -> str:
+    """Runs that ended, by these labels. All processes and replicas count out of one database: the highest is true."""
+    return f"max by ({by}) (increase(pvewatch_actions_total[$__rate_interval]))"
+
+
 def automation_row() -> Row:
     """A row that is closed until somebody wonders whether it is pvewatch or Proxmox VE."""
     quiet = "nothing has been done yet"
@@ -32,8 +37,7 @@ def automation_row() -> Row:
                 "the normal answer of a careful automation; failed needs a look at the incident.",
                 [
                     Query(
-                        "sum by (action, origin, outcome) (max by (instance, action, origin, outcome) "
-                        "(increase(pvewatch_actions_total[$__rate_interval])))",
+                        ended("action, origin, outcome"),
                         "{{action}} by {{origin}}: {{outcome}}",
                         may_be_empty=quiet,
                     )

@@ -25,7 +25,14 @@ HEADINGS = ("## What it means", "## Look first", "## Mend", "## When to silence"
 # Of Prometheus itself, not of our pages.
 FOREIGN_METRICS = {"up", "ALERTS"}
 # Of the action API's own /metrics, held to these names by its tests.
-ACTION_API_METRICS = {"pvewatch_actions_total", "pvewatch_incidents"}
+ACTION_API_METRICS = {
+    "pvewatch_action_queue_length",
+    "pvewatch_actions_total",
+    "pvewatch_incidents",
+    "pvewatch_logins_total",
+    "pvewatch_refusals_total",
+    "pvewatch_webhooks_total",
+}
 # On the page only at certain moments: while a collector fails, and while a guest is locked.
 PASSING_METRICS = {"pve_collector_error", "pve_lock_state"}
 
