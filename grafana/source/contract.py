@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from grafana.source.lint import Document, links
+from grafana.source.panels import Document, links
 
 SERIES_CAP = 50
 # A ratio may overshoot a little: Proxmox VE reports 1.02 of a guest's CPUs now and then.

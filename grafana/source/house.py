@@ -1,7 +1,7 @@
 """The house layer over the Grafana Foundation SDK: one function per kind of panel, variable and link, and `build`.
 
-The SDK is young (https://github.com/grafana/grafana-foundation-sdk) and leaves out what every panel needs: ids, refIds,
-legends. All that knows it is in this file.
+The SDK is young (https://github.com/grafana/grafana-foundation-sdk) and leaves out what every panel needs. All that
+knows it is in this file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from grafana_foundation_sdk.builders import (
 )
 from grafana_foundation_sdk.builders import common as common_builders
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
-from grafana_foundation_sdk.models import common
+from grafana_foundation_sdk.models import common, units
 from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from grafana_foundation_sdk.models.text import TextMode
@@ -32,12 +32,13 @@ from grafana.source.finish import finished
 from pvewatch.render.links import DEFAULT_PUBLIC_URL
 
 DATASOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
+UNITS = frozenset(value for name, value in vars(units).items() if name[0] != "_" and isinstance(value, str))
 BY_THRESHOLD = dashboard.FieldColor().mode(models.FieldColorModeId.THRESHOLDS)
 PLAIN: Sequence[Step] = ((None, "text"),)
 DESCENDING = common.SortOrder.DESCENDING
 NO_DATA = "no data: is the exporter down?"
 TITLE = "Proxmox VE / "
-# A point is missing after three scrapes of the slowest figures (a node's details: every 60 s) went by without one.
+# Three scrapes of the slowest figures (a node's details: every 60 s).
 GAP_MILLISECONDS = 180_000
 
 

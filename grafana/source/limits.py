@@ -12,6 +12,8 @@ ACT = "red"
 
 STORAGE_RATIO = ((None, WELL), (0.8, LOOK), (0.9, ACT))
 MEMORY_RATIO = ((None, WELL), (0.85, LOOK), (0.95, ACT))
+# 1 is well, 0 is not.
+MUST_BE = ((None, ACT), (1, WELL))
 ANY_IS_BAD = ((None, WELL), (1, ACT))
 ANY_IS_WORTH_A_LOOK = ((None, WELL), (1, LOOK))
 # ExporterBlind: figures older than this many seconds mean that the cluster is not seen.
@@ -35,3 +37,9 @@ GUEST_CLOCK_SECONDS = ((None, LOOK), (-GUEST_CLOCK_OFF_SECONDS, WELL), (GUEST_CL
 ANY_IS_WORTH_A_LOOK = ((None, WELL), (1, LOOK))
 # Silence as a share of the guest's own limit (pvewatch_threshold): GuestHeartbeatMissing counts from 1.
 SILENCE = ((None, WELL), (0.5, LOOK), (1, ACT))
+# Shares of what a guest has that it used at its busiest in a week: less is worth a look by who plans.
+LITTLE_MEMORY = 0.5
+LITTLE_CPU = 0.25
+# Bytes promised for each byte that is there, and the share in use once the largest node is lost.
+MEMORY_PROMISED = ((None, WELL), (1, LOOK))
+ONE_NODE_LESS = ((None, WELL), (0.9, LOOK), (1, ACT))

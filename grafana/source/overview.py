@@ -63,7 +63,7 @@ def _first_row() -> Row:
                         may_be_empty="standalone hosts form no cluster",
                     )
                 ],
-                steps=((None, limits.ACT), (1, limits.WELL)),
+                steps=limits.MUST_BE,
                 maximum=1,
                 mappings=house.value_map(
                     {"1": ("Quorate", limits.WELL), "0": ("No quorum", limits.ACT)}, ("Standalone or unseen", "text")

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from grafana.source.board import Built, Query
-from grafana.source.lint import Document, panels
+from grafana.source.panels import Document, panels
 from grafana.source.prove import TWO, prove, resolved
 from grafana.source.registry import dashboards
 from grafana.source.scenarios import FLEET, HA, NOTHING_YET, SCENARIOS, SEEN
