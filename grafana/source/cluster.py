@@ -71,7 +71,7 @@ def _first_row() -> Row:
                 "be started, and the configuration cannot be changed: bring nodes back. A standalone host has none to "
                 "lose.",
                 [Query(f"min({most('pve_up', CLUSTERS)})", needs=[CLUSTERED])],
-                steps=((None, limits.ACT), (1, limits.WELL)),
+                steps=limits.MUST_BE,
                 maximum=1,
                 mappings=house.value_map(
                     {"1": ("Quorate", limits.WELL), "0": ("No quorum", limits.ACT)}, ("Standalone or unseen", "text")
@@ -96,7 +96,7 @@ def _first_row() -> Row:
                 "Whether the quorum device is connected (pve_qdevice_up). Its vote decides where half of the nodes are "
                 "gone. Not connected: look at corosync-qdevice on the nodes and at the host that runs corosync-qnetd.",
                 [Query(f"min({most('pve_qdevice_up')})", needs=[QDEVICE])],
-                steps=((None, limits.ACT), (1, limits.WELL)),
+                steps=limits.MUST_BE,
                 maximum=1,
                 mappings=house.value_map(
                     {"1": ("Connected", limits.WELL), "0": ("Not connected", limits.ACT)}, ("None", "text")
@@ -142,8 +142,10 @@ def _nodes() -> Row:
                 7,
                 "Nodes",
                 "Every node: state as the cluster sees it, share of CPUs, memory and root file system in use, time in "
-                "which CPUs waited for disks, guests that run, uptime, version and kernel. Unknown means that the "
-                "node's statistics daemon is dead, not the node. A node's name leads to its page.",
+                "which CPUs waited for disks, guests that run, uptime, version and kernel (pve_node_status, "
+                "pve_cpu_usage_ratio, pve_memory_usage_bytes, pve_memory_size_bytes, pve_guest_status, "
+                "pve_node_kernel_info). Unknown means that the node's statistics daemon is dead, not the node. A "
+                "node's name leads to its page.",
                 [
                     Query(of_node(f"max by (cluster, id, status) (pve_node_status{{{NODES}}}) == 1")),
                     Query(most("pve_cpu_usage_ratio", NODES)),

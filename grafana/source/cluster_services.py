@@ -159,8 +159,10 @@ def replication() -> Row:
                 19,
                 "Replication jobs",
                 "Every job that copies a guest's disks to another node: when it last succeeded, when it runs next, how "
-                "long it took, and failures since it last succeeded (pve_replication_*). No failure is normal. "
-                f"Otherwise read the job's log on the source node. At most {ROWS_SHOWN}.",
+                "long it took, and failures since it last succeeded (pve_replication_info, "
+                f"pve_replication_last_sync_timestamp_seconds, pve_replication_next_sync_timestamp_seconds, "
+                f"pve_replication_duration_seconds, pve_replication_failed_syncs, pve_replication_enabled). No "
+                f"failure is normal. Otherwise read the job's log on the source node. At most {ROWS_SHOWN}.",
                 [
                     Query(f"topk({ROWS_SHOWN}, {info})", needs=[REPLICATION]),
                     Query(most("pve_replication_failed_syncs"), needs=[REPLICATION]),
@@ -296,6 +298,7 @@ def versions() -> Row:
                 "falls and one that rises, and is over when there is one line again.",
                 [Query(f"topk(10, count by (pve_version) ({each}))", "{{pve_version}}")],
                 unit="none",
+                many=True,
                 no_value=unread,
                 height=7,
             ),

@@ -5,12 +5,13 @@ As in promql.py, every expression counts an exporter that is scraped twice once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from grafana.source import house, links
 from grafana.source.board import Column, Query
 from grafana.source.promql import IN_CLUSTER, TEMPLATES, most
+from grafana.source.scenarios import SEEN, Feature
 from grafana.source.states import GUEST_STATES
 
 ONE_NODE = f'{IN_CLUSTER}, id="node/$node"'
@@ -89,9 +90,16 @@ def when(metric: str, selector: str, *, by: str = "cluster, id") -> str:
     return f"1000 * max by ({by}) ({metric}{{{selector}}}) > 0"
 
 
-def figures(metric: str, selector: str, legend: str, *, may_be_empty: str | None = None) -> Query:
+def figures(
+    metric: str,
+    selector: str,
+    legend: str,
+    *,
+    needs: Sequence[Feature] = (SEEN,),
+    may_be_empty: str | None = None,
+) -> Query:
     """A figure of one node or guest as it is."""
-    return Query(most(metric, selector), legend, may_be_empty=may_be_empty)
+    return Query(most(metric, selector), legend, needs=needs, may_be_empty=may_be_empty)
 
 
 def share(used: str, size: str, selector: str) -> str:

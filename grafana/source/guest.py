@@ -107,7 +107,7 @@ def _first_row() -> Row:
                 "Seconds since the guest's agent last reported, as a share of the guest's own limit "
                 "(pvewatch_heartbeat_last_seen_timestamp_seconds, pvewatch_threshold). From 1 on it counts as silent: "
                 "the runbook of GuestHeartbeatMissing.",
-                [Query(f"({age}) / ({limit})", may_be_empty=AGENTS.absent)],
+                [Query(f"({age}) / ({limit})", needs=[AGENTS])],
                 decimals=1,
                 steps=limits.SILENCE,
                 links=[links.runbook("GuestHeartbeatMissing")],
@@ -249,7 +249,7 @@ def _inside(
         number,
         title,
         description,
-        [Query(expr, legend, may_be_empty=AGENTS.absent) for legend, expr in lines],
+        [Query(expr, legend, needs=[AGENTS]) for legend, expr in lines],
         unit=unit,
         maximum=maximum,
         no_value="the guest has no agent",

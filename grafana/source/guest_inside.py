@@ -148,7 +148,6 @@ def agent() -> Row:
     )
     state = f"max by (service, state) (pvewatch_agent_service_state{{{ONE_GUEST}}})"
     watched = "the agent watches no service"
-    none = AGENTS.absent
     return Row(
         title="Agent inside the guest",
         number=24,
@@ -160,7 +159,7 @@ def agent() -> Row:
                 "Seconds since the agent last reported, and the guest's own limit "
                 "(pvewatch_heartbeat_last_seen_timestamp_seconds, pvewatch_threshold). A saw with teeth far below the "
                 "limit is normal; above it the guest counts as silent.",
-                [Query(age, "age", may_be_empty=none), Query(limit, "limit", may_be_empty=none)],
+                [Query(age, "age", needs=[AGENTS]), Query(limit, "limit", needs=[AGENTS])],
                 unit="s",
                 width=8,
                 no_value=NO_AGENT,
@@ -173,7 +172,7 @@ def agent() -> Row:
                 "pvewatch_heartbeats_missed_total). Late or missed ones again and again: look at the network between "
                 "guest and exporter.",
                 [
-                    Query(missed.replace("{}", name), legend, may_be_empty=none)
+                    Query(missed.replace("{}", name), legend, needs=[AGENTS])
                     for name, legend in (("received", "accepted"), ("late", "late"), ("missed", "missed"))
                 ],
                 unit="none",
@@ -183,15 +182,18 @@ def agent() -> Row:
             house.time_panel(
                 38,
                 "Clock difference and load",
-                "The guest's clock minus the exporter's in seconds, and the load of one minute inside "
-                "(pvewatch_agent_clock_offset_seconds, pvewatch_agent_load1). A clock a minute off breaks sign-ins: "
-                "the runbook of GuestClockOff.",
+                "The guest's clock against the exporter's in seconds, ahead or behind, and the load of one minute "
+                "inside (pvewatch_agent_clock_offset_seconds, pvewatch_agent_load1). A clock a minute off breaks "
+                "sign-ins: the runbook of GuestClockOff.",
                 [
-                    figures("pvewatch_agent_clock_offset_seconds", ONE_GUEST, "clock difference", may_be_empty=none),
-                    figures("pvewatch_agent_load1", ONE_GUEST, "load", may_be_empty=none),
+                    Query(
+                        f"abs({most('pvewatch_agent_clock_offset_seconds', ONE_GUEST)})",
+                        "clock difference",
+                        needs=[AGENTS],
+                    ),
+                    figures("pvewatch_agent_load1", ONE_GUEST, "load", needs=[AGENTS]),
                 ],
                 unit="none",
-                signed=True,
                 links=[links.runbook("GuestClockOff")],
                 width=8,
                 no_value=NO_AGENT,
@@ -205,12 +207,12 @@ def agent() -> Row:
                 [
                     Query(
                         f"max by (cluster, id, version, platform, os) (pvewatch_agent_info{{{ONE_GUEST}}})",
-                        may_be_empty=none,
+                        needs=[AGENTS],
                     ),
-                    figures("pvewatch_agent_uptime_seconds", ONE_GUEST, "", may_be_empty=none),
-                    figures("pvewatch_agent_outdated", ONE_GUEST, "", may_be_empty=none),
+                    figures("pvewatch_agent_uptime_seconds", ONE_GUEST, "", needs=[AGENTS]),
+                    figures("pvewatch_agent_outdated", ONE_GUEST, "", needs=[AGENTS]),
                     figures("pvewatch_agent_pending_reboot", ONE_GUEST, "", may_be_empty="not every system says"),
-                    figures("pvewatch_heartbeat_identity_shared", ONE_GUEST, "", may_be_empty=none),
+                    figures("pvewatch_heartbeat_identity_shared", ONE_GUEST, "", needs=[AGENTS]),
                 ],
                 [
                     Column("version", "Version"),
@@ -271,8 +273,8 @@ def agent() -> Row:
                 "(pvewatch_agent_network_received_bytes_total, pvewatch_agent_network_sent_bytes_total). Compare with "
                 "the node's count above: what is lost between them is lost in the bridge or the firewall.",
                 [
-                    Query(network.replace("{}", "received"), "{{interface}} received", may_be_empty=none),
-                    Query(network.replace("{}", "sent"), "{{interface}} sent", may_be_empty=none),
+                    Query(network.replace("{}", "received"), "{{interface}} received", needs=[AGENTS]),
+                    Query(network.replace("{}", "sent"), "{{interface}} sent", needs=[AGENTS]),
                 ],
                 unit="bps",
                 many=True,

@@ -28,6 +28,16 @@ def disks_and_network() -> Row:
                 "Bps",
                 "",
             ),
+            _whole(
+                15,
+                "Network in all",
+                "Bits that the guest receives and sends each second, all cards together "
+                "(pve_network_receive_bytes_total, pve_network_transmit_bytes_total). Near the speed of the line or "
+                "of the card's limit, what uses it becomes slow.",
+                (("received", "pve_network_receive_bytes_total"), ("sent", "pve_network_transmit_bytes_total")),
+                "bps",
+                "8 * ",
+            ),
             _each(
                 13,
                 "Throughput of each disk",
@@ -46,16 +56,6 @@ def disks_and_network() -> Row:
                 (("reads", "pve_guest_disk_reads_total"), ("writes", "pve_guest_disk_writes_total")),
                 "iops",
                 "",
-            ),
-            _whole(
-                15,
-                "Network in all",
-                "Bits that the guest receives and sends each second, all cards together "
-                "(pve_network_receive_bytes_total, pve_network_transmit_bytes_total). Near the speed of the line or "
-                "of the card's limit, what uses it becomes slow.",
-                (("received", "pve_network_receive_bytes_total"), ("sent", "pve_network_transmit_bytes_total")),
-                "bps",
-                "8 * ",
             ),
             _each(
                 16,
@@ -87,7 +87,7 @@ def _whole(
             for legend, metric in metrics
         ],
         unit=unit,
-        width=8,
+        width=12,
         no_value=STOPPED,
     )
 
@@ -108,7 +108,8 @@ def _each(
             for legend, metric in metrics
         ],
         unit=unit,
-        width=8,
+        many=True,
+        width=12,
         no_value=NO_DEVICES,
     )
 
@@ -133,12 +134,12 @@ def _file_systems() -> Panel:
             Query(
                 f"topk({DEVICES_SHOWN}, {by_guest_agent})", "{{mountpoint}}, guest agent", may_be_empty=NO_GUEST_AGENT
             ),
-            Query(f"topk({DEVICES_SHOWN}, {by_agent})", "{{mountpoint}}, agent", may_be_empty=AGENTS.absent),
+            Query(f"topk({DEVICES_SHOWN}, {by_agent})", "{{mountpoint}}, agent", needs=[AGENTS]),
             Query(rootfs, "root disk of the container", may_be_empty="Proxmox VE does not know it of virtual machines"),
         ],
         unit="percentunit",
         maximum=1,
         steps=limits.STORAGE_RATIO,
-        width=8,
+        width=12,
         no_value=NO_GUEST_AGENT,
     )

@@ -26,7 +26,7 @@ MIXED = ((None, WELL), (2, LOOK))
 UNTIL_END = ((None, ACT), (7 * 86400, LOOK), (28 * 86400, WELL))
 # A node's clock is measured to about a second.
 CLOCK_SECONDS = ((None, WELL), (3, LOOK), (60, ACT))
-# Heartbeats come every 10 to 60 s; each guest's own limit is in pvewatch_threshold.
+# A snapshot is for a change that is being tried, not for months.
 SNAPSHOT_AGE = ((None, WELL), (7 * 86400, LOOK))
 FULL_IN = ((None, ACT), (7 * 86400, LOOK), (30 * 86400, WELL))
 # The HA manager reports every 10 s and counts as dead after 120.
@@ -34,7 +34,6 @@ HA_REPORT_AGE = ((None, WELL), (60, LOOK), (120, ACT))
 # GuestClockOff, in either direction.
 GUEST_CLOCK_OFF_SECONDS = 60
 GUEST_CLOCK_SECONDS = ((None, LOOK), (-GUEST_CLOCK_OFF_SECONDS, WELL), (GUEST_CLOCK_OFF_SECONDS, LOOK))
-ANY_IS_WORTH_A_LOOK = ((None, WELL), (1, LOOK))
 # Silence as a share of the guest's own limit (pvewatch_threshold): GuestHeartbeatMissing counts from 1.
 SILENCE = ((None, WELL), (0.5, LOOK), (1, ACT))
 # Shares of what a guest has that it used at its busiest in a week: less is worth a look by who plans.

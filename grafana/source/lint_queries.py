@@ -37,12 +37,17 @@ def matched_as_regex(document: Document) -> Iterator[tuple[str, str]]:
                 yield panel["title"], f"compares with ${name}, which may be several, by = instead of =~"
 
 
+def _without_labels(expr: str) -> str:
+    """`expr` without lists of labels, of which one is called pve_version."""
+    return re.sub(r"\b(?:by|on|group_left|without) ?\([^)]*\)", "", expr)
+
+
 def chosen_cluster(document: Document) -> Iterator[tuple[str, str]]:
     """Every series of a cluster is asked for the chosen clusters only."""
     if "cluster" not in {variable["name"] for variable in document["templating"]["list"]}:
         return
     for panel, target in queries(document):
-        for metric, selector in re.findall(r"\b(pve_\w+|\w+:pve_\w+:\w+)(\{[^}]*\})?", target["expr"]):
+        for metric, selector in re.findall(r"\b(pve_\w+|\w+:pve_\w+:\w+)(\{[^}]*\})?", _without_labels(target["expr"])):
             if "$cluster" not in selector:
                 yield panel["title"], f"{metric} is read of all clusters, not of the chosen ones"
 

@@ -269,7 +269,8 @@ def _contents() -> Row:
         holds = f'pve_storage_info{{{CHOSEN}, content=~"(.+,)?{content}(,.+)?"}}'
         # A shared storage is recorded without a node, its description has one for each.
         local = f"({free} and on (cluster, storage, node) {holds})"
-        shared = f"({free} unless on (cluster, storage, node) pve_storage_info) and on (cluster, storage) {holds}"
+        elsewhere = f"({free} unless on (cluster, storage, node) pve_storage_info{{{CHOSEN}}})"
+        shared = f"{elsewhere} and on (cluster, storage) {holds}"
         queries.append(Query(f"sum({local} or ({shared}))", text, may_be_empty=f"no storage may hold {text}"))
     return Row(
         title="Room for each kind of content",
