@@ -135,9 +135,9 @@ def _unwell() -> Panel:
     return house.table_panel(
         7,
         "Guests that are not well",
-        f"Guests in doubt or down, {GUESTS_LISTED} at most: state as Proxmox VE reports it, and the age of the last "
-        "heartbeat where there is an agent. An empty table is normal. The VMID leads to the guest and to what can be "
-        "done; following a link changes nothing.",
+        f"Guests in doubt or down, {GUESTS_LISTED} at most: state as Proxmox VE reports it (pve_guest_status), and the "
+        "age of the last heartbeat where there is an agent. An empty table is normal. The VMID leads to the guest and "
+        "to what can be done; following a link changes nothing.",
         [
             Query(f"(({state}) and on (cluster, id) {NOT_WELL}) {IDENTIFIED}", may_be_empty=ALL_WELL),
             Query(NOT_WELL, may_be_empty=ALL_WELL),
@@ -161,7 +161,7 @@ def _timeline() -> Panel:
     return house.state_panel(
         8,
         "When guests were not well",
-        f"Warning and down over time, at any moment the {SHOWN_OVER_TIME} worst guests (the same judgement as above). "
+        f"Warning and down over time, at any moment the {SHOWN_OVER_TIME} worst guests (pve_guest_status and others). "
         "No bar means healthy, off on purpose, or not seen. Bars that begin together have one cause: a node, a "
         "storage, a network.",
         [Query(f"topk({SHOWN_OVER_TIME}, {guest_health()} > 0) {NAMED}", LEGEND, may_be_empty=ALL_WELL)],
@@ -178,8 +178,8 @@ def _counts() -> Panel:
     return house.time_panel(
         9,
         "Guests by health",
-        "How many guests were in doubt and down (the same judgement as above; healthy ones are left out, or their "
-        "number would hide the others). Normal is a line at 0.",
+        "How many guests were in doubt and down, judged by pve_guest_status and heartbeats. Healthy ones are left out, "
+        "or their number would hide the others. Normal is a line at 0.",
         [Query(counted(1), "warning"), Query(counted(2), "down")],
         unit="none",
     )

@@ -239,6 +239,7 @@ def _running() -> Panel:
         "come back to 0 until the next job is due is a backup that hangs or takes too long.",
         [Query(f"topk({LINES}, max by (cluster) (pve_tasks_running{{{VZDUMP}}}))", "{{cluster}}")],
         unit="none",
+        many=True,
         no_value="no backup was seen yet",
     )
 
