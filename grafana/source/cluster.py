@@ -61,7 +61,14 @@ def _first_row() -> Row:
                 "Nodes online",
                 "Nodes that the cluster sees, and all that it has (pve_node_status). Equal is normal. Fewer: the table "
                 "below says which one, the runbook of NodeDown what to do.",
-                [Query(f"count({online} == 1) or {ZERO}", "online"), Query(f"count({online})", "all")],
+                [
+                    Query(
+                        f"count({online} == 1) or {ZERO}",
+                        "online",
+                        values={"healthy": 3, "node-lost": 2, "standalone": 1},
+                    ),
+                    Query(f"count({online})", "all", values={"healthy": 3, "node-lost": 3, "standalone": 1}),
+                ],
                 links=[links.cluster_in_pve(HERE)],
             ),
             house.stat_panel(
@@ -70,7 +77,13 @@ def _first_row() -> Row:
                 "Whether more than half of the votes are present (pve_up of the cluster). Without quorum guests cannot "
                 "be started, and the configuration cannot be changed: bring nodes back. A standalone host has none to "
                 "lose.",
-                [Query(f"min({most('pve_up', CLUSTERS)})", needs=[CLUSTERED])],
+                [
+                    Query(
+                        f"min({most('pve_up', CLUSTERS)})",
+                        needs=[CLUSTERED],
+                        values={"healthy": 1, "node-lost": 1},
+                    )
+                ],
                 steps=limits.MUST_BE,
                 maximum=1,
                 mappings=house.value_map(
@@ -85,8 +98,18 @@ def _first_row() -> Row:
                 "pve_cluster_votes_expected), a quorum device not counted. Equal is normal; more than half must be "
                 "present.",
                 [
-                    Query(f"max(pve_cluster_votes_present{{{IN_CLUSTER}}})", "present", needs=[CLUSTERED]),
-                    Query(f"max(pve_cluster_votes_expected{{{IN_CLUSTER}}})", "expected", needs=[CLUSTERED]),
+                    Query(
+                        f"max(pve_cluster_votes_present{{{IN_CLUSTER}}})",
+                        "present",
+                        needs=[CLUSTERED],
+                        values={"healthy": 3, "node-lost": 2},
+                    ),
+                    Query(
+                        f"max(pve_cluster_votes_expected{{{IN_CLUSTER}}})",
+                        "expected",
+                        needs=[CLUSTERED],
+                        values={"healthy": 3, "node-lost": 3},
+                    ),
                 ],
                 no_value=CLUSTERED.absent,
             ),
@@ -95,7 +118,7 @@ def _first_row() -> Row:
                 "Quorum device",
                 "Whether the quorum device is connected (pve_qdevice_up). Its vote decides where half of the nodes are "
                 "gone. Not connected: look at corosync-qdevice on the nodes and at the host that runs corosync-qnetd.",
-                [Query(f"min({most('pve_qdevice_up')})", needs=[QDEVICE])],
+                [Query(f"min({most('pve_qdevice_up')})", needs=[QDEVICE], values={"healthy": 1})],
                 steps=limits.MUST_BE,
                 maximum=1,
                 mappings=house.value_map(
@@ -120,7 +143,7 @@ def _first_row() -> Row:
                 "(pve_cluster_versions, pve_cluster_kernels). 1 is normal, 2 during an upgrade. More kernels than "
                 "versions: a node waits for its reboot.",
                 [
-                    Query(f"max(pve_cluster_versions{{{IN_CLUSTER}}})", "Proxmox VE"),
+                    Query(f"max(pve_cluster_versions{{{IN_CLUSTER}}})", "Proxmox VE", values={"healthy": 1}),
                     Query(f"max(pve_cluster_kernels{{{IN_CLUSTER}}})", "kernels"),
                 ],
                 steps=limits.MIXED,

@@ -31,17 +31,17 @@ def of_node(expr: str) -> str:
 
 
 def coded(metric: str, selector: str, texts: Texts, label: str, by: str = "cluster, id") -> str:
-    """A set of states, one series per state, as one series whose value is the state's place in `texts`, from 1."""
-    terms = (
-        f'{place} * max by ({by}) ({metric}{{{selector}, {label}="{state}"}})' for place, state in enumerate(texts, 1)
-    )
-    return " + ".join(terms)
+    """A set of states, one series per state, as one series whose value is the present state's place in `texts`, from 1.
+
+    Where two exporters disagree for a moment, the later in `texts` wins: in doubt the worse.
+    """
+    terms = (f'{place} * ({metric}{{{selector}, {label}="{state}"}} == 1)' for place, state in enumerate(texts, 1))
+    return f"max by ({by}) ({' or '.join(terms)})"
 
 
 def code_texts(texts: Texts) -> Any:
-    """The texts of what `coded` gives; 0 is a set in which no state is the present one."""
-    placed = {"0": ("Unknown", "purple")} | {str(place): text for place, text in enumerate(texts.values(), 1)}
-    return house.value_map(placed, ("No data", "text"))
+    """The texts of what `coded` gives."""
+    return house.value_map({str(place): text for place, text in enumerate(texts.values(), 1)}, ("No data", "text"))
 
 
 def on_node(expr: str) -> str:

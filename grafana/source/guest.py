@@ -69,6 +69,7 @@ def _first_row() -> Row:
                     Query(
                         f"({status}) * on (cluster, id) group_left (kind) {INFO}",
                         "{{kind}}",
+                        values={"healthy": 1, "standalone": 1},
                     )
                 ],
                 mappings=code_texts(GUEST_STATES),
@@ -104,12 +105,11 @@ def _first_row() -> Row:
             house.stat_panel(
                 5,
                 "Silence of the agent",
-                "Seconds since the guest's agent last reported, as a share of the guest's own limit "
-                "(pvewatch_heartbeat_last_seen_timestamp_seconds, pvewatch_threshold). From 1 on it counts as silent: "
-                "the runbook of GuestHeartbeatMissing.",
-                [Query(f"({age}) / ({limit})", needs=[AGENTS])],
-                decimals=1,
-                steps=limits.SILENCE,
+                "Time since the guest's agent last reported, and the guest's own limit "
+                "(pvewatch_heartbeat_last_seen_timestamp_seconds, pvewatch_threshold). Above the limit it counts as "
+                "silent: the runbook of GuestHeartbeatMissing.",
+                [Query(age, "silent for", needs=[AGENTS]), Query(limit, "limit", needs=[AGENTS])],
+                unit="s",
                 links=[links.runbook("GuestHeartbeatMissing")],
                 no_value="the guest has no agent",
             ),
@@ -118,7 +118,7 @@ def _first_row() -> Row:
                 "Alerts firing",
                 "Alerts about this guest that fire now (ALERTS of Prometheus). Normal is 0. The last row of this page "
                 "says which, and since when.",
-                [Query(f"count(max by (alertname) ({firing})) or {ZERO}")],
+                [Query(f"count(max by (alertname) ({firing})) or {ZERO}", values={"healthy": 0, "standalone": 0})],
                 steps=limits.ANY_IS_BAD,
             ),
         ]

@@ -34,11 +34,11 @@ HA_REPORT_AGE = ((None, WELL), (60, LOOK), (120, ACT))
 # GuestClockOff, in either direction.
 GUEST_CLOCK_OFF_SECONDS = 60
 GUEST_CLOCK_SECONDS = ((None, LOOK), (-GUEST_CLOCK_OFF_SECONDS, WELL), (GUEST_CLOCK_OFF_SECONDS, LOOK))
-# Silence as a share of the guest's own limit (pvewatch_threshold): GuestHeartbeatMissing counts from 1.
-SILENCE = ((None, WELL), (0.5, LOOK), (1, ACT))
 # Shares of what a guest has that it used at its busiest in a week: less is worth a look by who plans.
 LITTLE_MEMORY = 0.5
 LITTLE_CPU = 0.25
 # Bytes promised for each byte that is there, and the share in use once the largest node is lost.
 MEMORY_PROMISED = ((None, WELL), (1, LOOK))
 ONE_NODE_LESS = ((None, WELL), (0.9, LOOK), (1, ACT))
+# A job each night, and half a day for one that runs long.
+BACKUP_AGE = ((None, WELL), (36 * 3600, LOOK), (7 * 86400, ACT))

@@ -49,7 +49,12 @@ def _first_row() -> Row:
                 "State",
                 "The node as its cluster sees it (pve_node_status). Online is normal. Offline: the runbook of "
                 "NodeDown. Unknown: the node's statistics daemon (pvestatd) is dead, not the node.",
-                [Query(coded("pve_node_status", ONE_NODE, NODE_STATES, "status"))],
+                [
+                    Query(
+                        coded("pve_node_status", ONE_NODE, NODE_STATES, "status"),
+                        values={"healthy": 1, "standalone": 1, "node-lost": 1},
+                    )
+                ],
                 mappings=code_texts(NODE_STATES),
                 links=[*ways, links.runbook("NodeDown")],
             ),

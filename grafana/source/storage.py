@@ -117,7 +117,7 @@ def _first_row() -> Row:
                 "Storages that a node has and cannot reach, counted for each node, those of a lost node included "
                 "(pve_up). 0 is normal. The table "
                 "below says which; guests on them have no disks.",
-                [Query(f"count({up} == 0) or {ZERO}")],
+                [Query(f"count({up} == 0) or {ZERO}", values={"healthy": 0, "standalone": 0, "node-lost": 3})],
                 steps=limits.ANY_IS_BAD,
             ),
         ]
