@@ -12,6 +12,8 @@ from grafana.source.panels import Document, links
 SERIES_CAP = 50
 # A ratio may overshoot a little: Proxmox VE reports 1.02 of a guest's CPUs now and then.
 RATIO_LIMIT = 1.5
+# The age of what was read during the scrape itself: the exporter's clock is a moment ahead of the sample's.
+SKEW = 1.0
 
 Series = dict[str, Any]
 
@@ -35,7 +37,7 @@ def _wrong_values(panel: Document, series: list[Series]) -> Iterator[str]:
     numbers = [value for value in values if not math.isnan(value)]
     if defaults.get("unit") == "percentunit" and max(numbers, default=0.0) > RATIO_LIMIT:
         yield f"a ratio of {max(numbers):g}: are these percent?"
-    if defaults.get("min") == 0 and min(numbers, default=0.0) < 0:
+    if defaults.get("min") == 0 and min(numbers, default=0.0) < -SKEW:
         yield f"{min(numbers):g} lies below the axis, which begins at 0"
     for mapping in defaults.get("mappings", []):
         if mapping["type"] == "value":

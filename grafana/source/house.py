@@ -122,7 +122,6 @@ def time_panel(
     height: int = 8,
 ) -> Panel:
     """Lines over time. Gaps stay gaps. `many` puts the legend to the right as a table with the last and highest.
-
     `signed` figures go below zero; all others are drawn from 0.
     """
     shape, place = common.LegendDisplayMode.LIST, common.LegendPlacement.BOTTOM

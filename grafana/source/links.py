@@ -19,6 +19,7 @@ ALERTS = "pve-alerts"
 BACKUPS = "pve-backups"
 AGENTS = "pve-agents"
 AUTOMATION = "pve-automation"
+OWN = "pve-pvewatch"
 
 ACT = "${action_api:raw}"
 _KEPT = "${datasource:queryparam}&${__url_time_range}"

@@ -97,3 +97,5 @@ REPAIR_OUTCOMES = {
     "given_up": ("Was given up", limits.ACT),
 }
 AVAILABLE = {"1": ("Available", limits.WELL), "0": ("Not available", limits.ACT)}
+ALERT_STATES = {"firing": ("Firing", limits.ACT), "pending": ("Pending", limits.LOOK)}
+COLLECTOR_SUCCESS = {"1": ("Reads", limits.WELL), "0": ("Fails", limits.ACT)}

@@ -11,7 +11,8 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -67,10 +68,18 @@ pvewatch_webhooks_total{outcome="accepted"} 3
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A Prometheus, and the moment (unix seconds) at which everything of the scenarios is in it."""
+
+    url: str
+    at: float
+
+
 @contextmanager
-def watched(folder: Path) -> Iterator[str]:
-    """A Prometheus that has seen every scenario with clusters; gives its address."""
-    with ExitStack() as stack:
+def watched(folder: Path) -> Iterator[Seen]:
+    """A Prometheus that has seen every scenario with clusters."""
+    with ExitStack() as kept, ExitStack() as stack:
         clusters, simulators = [], {}
         for name, chosen in CLUSTERS.items():
             options = Options(data=folder / name, name=name, refresh_seconds=1.0, auth_delay_seconds=0.0, **chosen)
@@ -86,32 +95,51 @@ def watched(folder: Path) -> Iterator[str]:
                 _heartbeats(exporter, name, vmid, silent=(name, vmid) == ("hung-guest", 101))
         _go_wrong(simulators)
         exporter.start()
-        url = stack.enter_context(_prometheus(stack, folder, exporter, ACTION_API_PAGE))
+        config = _config(stack, folder, exporter, ACTION_API_PAGE)
         wait_until(lambda: _asked_everything(exporter), "every collector's first run", 60)
+        url = kept.enter_context(prometheus(config, folder / "history"))
         wait_until(lambda: _value(url, _SEEN_BEFORE) == len(CLUSTERS), "all clusters in Prometheus", 60)
         _happen(simulators)
-        wait_until(lambda: _value(url, _ARRIVED) >= 1, "the migrated guest on its new node", 60)
-        wait_until(lambda: _value(url, _BACKED_UP) == len(CLUSTERS), "the end of every backup", 60)
-        wait_until(lambda: _value(url, _FIRING) >= 2, "the alerts of the lost node and of the hung guest", 60)
-        wait_until(lambda: _value(url, 'min(count_over_time(up{job=~"pvewatch.*"}[1m]))') >= 5, "five scrapes", 60)
-        yield url
+        seen = _await(url, (_ARRIVED, 1), (_BACKED_UP, len(CLUSTERS)), (_FIRING, 2), (_SCRAPED, 5))
+        # What was seen stays; the rest would only take time from the queries.
+        stack.close()
+        yield seen
 
 
 @contextmanager
-def nothing_yet(folder: Path) -> Iterator[str]:
-    """A Prometheus that scrapes an exporter with no cluster, and nothing else; gives its address."""
-    with ExitStack() as stack:
+def nothing_yet(folder: Path) -> Iterator[Seen]:
+    """A Prometheus that scrapes an exporter with no cluster, and nothing else."""
+    with ExitStack() as kept, ExitStack() as stack:
         exporter = _exporter(folder, [])
         stack.callback(exporter.stop)
         exporter.start()
-        url = stack.enter_context(_prometheus(stack, folder, exporter, None))
-        wait_until(lambda: _value(url, "min(count_over_time(up[1m]))") >= 3, "three scrapes", 60)
-        yield url
+        config = _config(stack, folder, exporter, None)
+        url = kept.enter_context(prometheus(config, folder / "history"))
+        seen = _await(url, (_SCRAPED, 3))
+        stack.close()
+        yield seen
+
+
+def _await(url: str, *wanted: tuple[str, float]) -> Seen:
+    """The first moment at which every query gives its number or more, all targets being up.
+
+    It lies two scrapes back, so that no scrape of before it is still under way.
+    """
+    moments: list[float] = []
+
+    def there() -> bool:
+        moment = time.time() - 2.0
+        moments[:] = [moment]
+        return all(_value(url, query, moment) >= least for query, least in (*wanted, ("min(up)", 1)))
+
+    wait_until(there, "all that the scenarios need", 90)
+    return Seen(url, moments[0])
 
 
 _SEEN_BEFORE = 'count(count by (cluster) (pve_tasks_finished_total{type="vzdump", result="error"}))'
 _ARRIVED = 'max(pvewatch_guest_info{cluster="migrated", vmid="101", node="pve1"})'
 _BACKED_UP = 'count(max by (cluster) (increase(pve_tasks_finished_total{type="vzdump"}[1m])) > 0)'
+_SCRAPED = "min(count_over_time(up[1m]))"
 _FIRING = 'count(count by (cluster) (ALERTS{alertstate="firing", cluster=~"node-lost|hung-guest"}))'
 
 
@@ -192,8 +220,7 @@ def _asked_everything(exporter: Exporter) -> bool:
 LAST = ("config", "subscription", "guest_snapshots", "guest_pending", "node_history", "backup")
 
 
-@contextmanager
-def _prometheus(stack: ExitStack, folder: Path, exporter: Exporter, actions: bytes | None) -> Iterator[str]:
+def _config(stack: ExitStack, folder: Path, exporter: Exporter, actions: bytes | None) -> Path:
     """The shipped configuration, rules included, with these targets and no waiting."""
     app = create_app(exporter, Secret("inventory"))
     addresses = []
@@ -220,8 +247,7 @@ def _prometheus(stack: ExitStack, folder: Path, exporter: Exporter, actions: byt
     # Nothing listens at the Alertmanager's default address.
     document["scrape_configs"] = [job for name, job in jobs.items() if name in ("pvewatch", "pvewatch-action-api")]
     path.write_text(yaml.safe_dump(document), encoding="utf-8")
-    with prometheus(path, folder / "history") as url:
-        yield url
+    return path
 
 
 def _page(stack: ExitStack, content: bytes | None) -> str:
@@ -230,7 +256,9 @@ def _page(stack: ExitStack, content: bytes | None) -> str:
             self.send_response(200)
             self.send_header("Content-Type", "text/plain; version=0.0.4")
             self.end_headers()
-            self.wfile.write(content or b"")
+            # A scrape that took too long has gone away.
+            with suppress(BrokenPipeError):
+                self.wfile.write(content or b"")
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -241,6 +269,7 @@ def _page(stack: ExitStack, content: bytes | None) -> str:
     return f"127.0.0.1:{server.server_address[1]}"
 
 
-def _value(url: str, query: str) -> float:
-    result = requests.get(f"{url}/api/v1/query", params={"query": query}, timeout=10).json()["data"]["result"]
+def _value(url: str, query: str, at: float | None = None) -> float:
+    params = {"query": query} | ({} if at is None else {"time": str(at)})
+    result = requests.get(f"{url}/api/v1/query", params=params, timeout=10).json()["data"]["result"]
     return float(result[0]["value"][1]) if result else 0.0

@@ -16,6 +16,7 @@ from grafana.source.prove import TWO, prove, resolved
 from grafana.source.registry import dashboards
 from grafana.source.scenarios import FLEET, HA, NOTHING_YET, SCENARIOS, SEEN
 from tests.grafana import fleet
+from tests.grafana.fleet import Seen
 
 BUILT = dashboards()
 OVERVIEW = next(built for built in BUILT if built.document["uid"] == "pve-overview")
@@ -24,15 +25,15 @@ each_dashboard = pytest.mark.parametrize("built", BUILT, ids=lambda built: str(b
 
 
 @pytest.fixture(scope="module")
-def fleet_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with fleet.watched(tmp_path_factory.mktemp("fleet")) as url:
-        yield url
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
+    with fleet.watched(tmp_path_factory.mktemp("fleet")) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
-def nothing_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with fleet.nothing_yet(tmp_path_factory.mktemp("nothing")) as url:
-        yield url
+def seen_nothing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
+    with fleet.nothing_yet(tmp_path_factory.mktemp("nothing")) as found:
+        yield found
 
 
 def test_every_scenario_with_a_cluster_is_simulated() -> None:
@@ -41,17 +42,17 @@ def test_every_scenario_with_a_cluster_is_simulated() -> None:
 
 @each_dashboard
 @pytest.mark.parametrize("scenario", [name for name in (*SCENARIOS, TWO) if name != NOTHING_YET])
-def test_every_panel_shows_what_it_promises(fleet_url: str, built: Built, scenario: str) -> None:
-    assert [str(finding) for finding in prove(fleet_url, built, scenario)] == []
+def test_every_panel_shows_what_it_promises(seen: Seen, built: Built, scenario: str) -> None:
+    assert [str(finding) for finding in prove(seen.url, built, scenario, seen.at)] == []
 
 
 @each_dashboard
-def test_nothing_is_shown_before_anything_is_there(nothing_url: str, built: Built) -> None:
-    assert [str(finding) for finding in prove(nothing_url, built, NOTHING_YET)] == []
+def test_nothing_is_shown_before_anything_is_there(seen_nothing: Seen, built: Built) -> None:
+    assert [str(finding) for finding in prove(seen_nothing.url, built, NOTHING_YET, seen_nothing.at)] == []
 
 
-def test_every_rule_can_be_evaluated_where_two_exporters_watch_one_cluster(fleet_url: str) -> None:
-    groups = requests.get(f"{fleet_url}/api/v1/rules", timeout=10).json()["data"]["groups"]
+def test_every_rule_can_be_evaluated_where_two_exporters_watch_one_cluster(seen: Seen) -> None:
+    groups = requests.get(f"{seen.url}/api/v1/rules", timeout=10).json()["data"]["groups"]
     health = {rule["name"]: (rule["health"], rule.get("lastError", "")) for group in groups for rule in group["rules"]}
     assert set(health.values()) == {("ok", "")}, health
 
@@ -109,11 +110,11 @@ def _lost_column(document: Document) -> None:
     ],
 )
 def test_a_dashboard_that_shows_something_else_is_objected_to(
-    fleet_url: str, change: Callable[[Document], None], objection: str
+    seen: Seen, change: Callable[[Document], None], objection: str
 ) -> None:
     broken = replace(OVERVIEW, document=copy.deepcopy(OVERVIEW.document))
     change(broken.document)
-    assert objection in "\n".join(map(str, prove(fleet_url, broken, FLEET)))
+    assert objection in "\n".join(map(str, prove(seen.url, broken, FLEET, seen.at)))
 
 
 @pytest.mark.parametrize(
@@ -123,9 +124,9 @@ def test_a_dashboard_that_shows_something_else_is_objected_to(
         pytest.param(Query("", needs=[replace(HA, name="nobody has this")]), "though HA manages", id="wrongly full"),
     ],
 )
-def test_a_promise_that_is_not_kept_is_found(fleet_url: str, promise: Query, objection: str) -> None:
+def test_a_promise_that_is_not_kept_is_found(seen: Seen, promise: Query, objection: str) -> None:
     broken = replace(OVERVIEW, promises=OVERVIEW.promises | {(1, "A"): promise})
-    assert objection in "\n".join(map(str, prove(fleet_url, broken, FLEET)))
+    assert objection in "\n".join(map(str, prove(seen.url, broken, FLEET, seen.at)))
 
 
 def test_variables_are_put_in_as_grafana_does() -> None:
