@@ -20,6 +20,8 @@ ONE_GUEST = f'{IN_CLUSTER}, id=~"(qemu|lxc)/$guest"'
 
 OFFLINE = "a node that is offline has no figures"
 STOPPED = "a guest that is stopped has no such figures"
+NO_FIGURES = "no figures: the guest's node is gone, or the exporter is down"
+NO_AGENT = "nothing from an agent: the guest has none, or it has fallen silent"
 RELEASE_9 = "Proxmox VE tells it since release 9"
 
 Texts = Mapping[str, tuple[str, str]]

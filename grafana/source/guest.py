@@ -7,6 +7,8 @@ from typing import Any
 from grafana.source import house, limits, links, marks, variables
 from grafana.source.board import Built, Column, Panel, Query, Row
 from grafana.source.drill import (
+    NO_AGENT,
+    NO_FIGURES,
     ONE_GUEST,
     code_texts,
     coded,
@@ -83,6 +85,7 @@ def _first_row() -> Row:
                 [figures("pve_cpu_usage_ratio", ONE_GUEST, "")],
                 unit="percentunit",
                 maximum=1,
+                no_value=NO_FIGURES,
             ),
             house.stat_panel(
                 3,
@@ -93,6 +96,7 @@ def _first_row() -> Row:
                 unit="percentunit",
                 maximum=1,
                 steps=limits.MEMORY_RATIO,
+                no_value=NO_FIGURES,
             ),
             house.stat_panel(
                 4,
@@ -101,6 +105,7 @@ def _first_row() -> Row:
                 "inside the guest does not count: compare with the agent's uptime below.",
                 [figures("pve_uptime_seconds", ONE_GUEST, "")],
                 unit="s",
+                no_value=NO_FIGURES,
             ),
             house.stat_panel(
                 5,
@@ -111,7 +116,7 @@ def _first_row() -> Row:
                 [Query(age, "silent for", needs=[AGENTS]), Query(limit, "limit", needs=[AGENTS])],
                 unit="s",
                 links=[links.runbook("GuestHeartbeatMissing")],
-                no_value="the guest has no agent",
+                no_value=NO_AGENT,
             ),
             house.stat_panel(
                 6,
@@ -195,6 +200,7 @@ def _side_by_side() -> Row:
                 [figures("pve_cpu_usage_ratio", ONE_GUEST, "CPU")],
                 unit="percentunit",
                 maximum=1,
+                no_value=NO_FIGURES,
             ),
             _inside(
                 9,
@@ -221,6 +227,7 @@ def _side_by_side() -> Row:
                     figures("pve_guest_swap_usage_bytes", ONE_GUEST, "swap used", may_be_empty=running),
                 ],
                 unit="bytes",
+                no_value=NO_FIGURES,
             ),
             _inside(
                 11,
@@ -252,5 +259,5 @@ def _inside(
         [Query(expr, legend, needs=[AGENTS]) for legend, expr in lines],
         unit=unit,
         maximum=maximum,
-        no_value="the guest has no agent",
+        no_value=NO_AGENT,
     )

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from grafana.source import house, limits, links
 from grafana.source.board import Column, Query, Row
-from grafana.source.drill import ONE_GUEST, RELEASE_9, figures
+from grafana.source.drill import NO_AGENT, ONE_GUEST, RELEASE_9, figures
 from grafana.source.promql import IN_CLUSTER, most
 from grafana.source.scenarios import AGENTS
 from grafana.source.states import SEVERITIES, YES_NO
 
-NO_AGENT = "the guest has no agent"
 SERVICES_SHOWN = 32
 YES_IS_BAD = {"1": ("Yes", limits.LOOK), "0": ("No", limits.WELL)}
 

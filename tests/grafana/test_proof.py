@@ -12,9 +12,10 @@ import requests
 
 from grafana.source.board import Built, Query
 from grafana.source.panels import Document, panels
-from grafana.source.prove import TWO, prove, resolved
+from grafana.source.prove import TWO, Asked, prove, resolved
 from grafana.source.registry import dashboards
 from grafana.source.scenarios import FLEET, HA, NOTHING_YET, SCENARIOS, SEEN
+from grafana.source.states import GUEST_STATES, NODE_STATES
 from tests.grafana import fleet
 from tests.grafana.fleet import Seen
 
@@ -127,6 +128,43 @@ def test_a_dashboard_that_shows_something_else_is_objected_to(
 def test_a_promise_that_is_not_kept_is_found(seen: Seen, promise: Query, objection: str) -> None:
     broken = replace(OVERVIEW, promises=OVERVIEW.promises | {(1, "A"): promise})
     assert objection in "\n".join(map(str, prove(seen.url, broken, FLEET, seen.at)))
+
+
+def shown(seen: Seen, uid: str, **chosen: str) -> dict[str, list[list[float]]]:
+    """Panel → the values of each of its queries, with these variables chosen."""
+    document = next(built.document for built in BUILT if built.document["uid"] == uid)
+    with requests.Session() as session:
+        asked = Asked(seen.url, seen.at, session)
+        return {
+            panel["title"]: [
+                [float(one["value"][1]) for one in asked.run(resolved(target["expr"], chosen), instant=True)]
+                for target in panel.get("targets", [])
+            ]
+            for panel in panels(document)
+        }
+
+
+def test_a_lost_node_is_shown_as_offline_with_its_guests_and_why_nothing_else_is_known(seen: Seen) -> None:
+    found = shown(seen, "pve-node", cluster="node-lost", node="pve2")
+    offline = list(NODE_STATES).index("offline") + 1
+    assert found["State"] == [[offline]]
+    assert found["CPU"] == [[]]
+    # What its guests last used is left: Proxmox VE repeats it for some minutes.
+    assert len(found["Guests on this node"][0]) == 3
+    could_be_read, errors, _ = found["Readings"]
+    assert set(could_be_read) == {0}
+    assert len(errors) == len(could_be_read)
+
+
+def test_a_hung_guest_is_shown_as_running_for_its_node_and_silent_inside(seen: Seen) -> None:
+    found = shown(seen, "pve-guest", cluster="hung-guest", guest="101")
+    running = list(GUEST_STATES).index("running") + 1
+    assert found["State"] == [[running]]
+    (silent,), (limit,) = found["Silence of the agent"]
+    assert silent > limit
+    assert found["CPU seen by the guest"] == [[]]
+    assert found["Alerts firing"] == [[1]]
+    assert found["Alerts over time"] == [[1]]
 
 
 def test_variables_are_put_in_as_grafana_does() -> None:
