@@ -10,9 +10,11 @@ import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
+import requests
 
 from grafana.source.capacity import capacity
-from grafana.source.panels import panels
+from grafana.source.contract import Series
+from grafana.source.panels import Document, panels
 from grafana.source.prove import Asked, prove, resolved
 from grafana.source.scenarios import FLEET
 from pvewatch.stack import tools
@@ -107,11 +109,18 @@ def _lines() -> Iterator[str]:
                         yield f"{name} {number} {NOW - ago}"
 
 
+def asked(url: str, target: Document) -> list[Series]:
+    """The answer to a query of a panel, for all clusters."""
+    expr = resolved(target["expr"], {"cluster": ".*"})
+    with requests.Session() as session:
+        return Asked(url, NOW, session).run(expr, instant=bool(target.get("instant")))
+
+
 def shown(url: str, title: str, query: str = "A") -> dict[str, float]:
     """What a panel's query returns: the VMID, or storage and node, or cluster → the value."""
     panel = next(panel for panel in panels(capacity().document) if panel["title"] == title)
     target = next(target for target in panel["targets"] if target["refId"] == query)
-    series = Asked(url, NOW).run(resolved(target["expr"], {"cluster": ".*"}), instant=True)
+    series = asked(url, target)
     found = {}
     for entry in series:
         labels = entry["metric"]
@@ -128,8 +137,7 @@ def test_every_query_returns_something(url: str) -> None:
     empty = []
     for panel in panels(capacity().document):
         for target in panel["targets"]:
-            expr = resolved(target["expr"], {"cluster": ".*"})
-            if not Asked(url, NOW).run(expr, instant=bool(target.get("instant"))):
+            if not asked(url, target):
                 empty.append((panel["title"], target["refId"]))
     assert empty == []
 
