@@ -123,9 +123,8 @@ def _clocks() -> Panel:
 def _missed() -> Panel:
     def increase(metric: str) -> str:
         each = f"max by (cluster, id) (increase({metric}{{{IN_CLUSTER}}}[$__rate_interval]))"
-        return f"topk({LINES}, {each} > 0) {NAMED}"
+        return f"topk({LINES}, {each}) {NAMED}"
 
-    none_lost = "no heartbeat was lost"
     return house.time_panel(
         13,
         "Heartbeats lost and late",
@@ -133,12 +132,12 @@ def _missed() -> Panel:
         "guests with most (pvewatch_heartbeats_missed_total, pvewatch_heartbeats_late_total). One now and then is "
         "nothing; many from guests of one node or network mean that it drops packets.",
         [
-            Query(increase("pvewatch_heartbeats_missed_total"), f"lost: {LEGEND}", may_be_empty=none_lost),
-            Query(increase("pvewatch_heartbeats_late_total"), f"late: {LEGEND}", may_be_empty=none_lost),
+            Query(increase("pvewatch_heartbeats_missed_total"), f"lost: {LEGEND}", needs=HAS_AGENT),
+            Query(increase("pvewatch_heartbeats_late_total"), f"late: {LEGEND}", needs=HAS_AGENT),
         ],
         unit="none",
         many=True,
-        no_value=none_lost,
+        no_value=AGENTS.absent,
         height=7,
     )
 

@@ -61,7 +61,7 @@ def _warning() -> Panel:
         "Warning",
         "Guests whose state is in doubt: paused, suspended, starting, or unknown because their node is not seen "
         "(pve_guest_status). Normal is 0, and a few for moments.",
-        [Query(f"count({guest_health()} == 1) or {ZERO}")],
+        [Query(f"count({guest_health()} == 1) or {ZERO}", values={"healthy": 0, "standalone": 0, "node-lost": 3})],
         steps=limits.ANY_IS_WORTH_A_LOOK,
     )
 
@@ -72,7 +72,7 @@ def _down() -> Panel:
         "Down",
         "Guests that should run and are stopped, that run and are silent inside, or that QEMU itself has stopped "
         "(pve_guest_status, pvewatch_guest_expected_running, heartbeats). Normal is 0; the table says which.",
-        [Query(f"count({guest_health()} == 2) or {ZERO}", values={"hung-guest": 1})],
+        [Query(f"count({guest_health()} == 2) or {ZERO}", values={"healthy": 0, "standalone": 0, "hung-guest": 1})],
         steps=limits.ANY_IS_BAD,
     )
 

@@ -16,6 +16,7 @@ VZDUMP = with_label("type", "vzdump")
 NOT_SEEN_TO_RUN = "a planned time has to pass first"
 NO_SUCCESS = "no backup has ended well yet"
 ON_OFF = {"1": ("On", limits.WELL), "0": ("Off", limits.LOOK)}
+NONE_LOCKED = f"0 * max by (cluster) (pve_collector_success{{{with_label('collector', 'resources')}}} == 1)"
 LATEST_SYNC = f"({most('pve_replication_last_sync_timestamp_seconds')} > 0)"
 
 
@@ -157,7 +158,7 @@ def _clusters() -> Panel:
             Query(f"1000 * {_last('success')}", may_be_empty=NO_SUCCESS),
             Query(f"1000 * {_last('failure')}", needs=[SEEN, BACKUP_FAILED]),
             Query(f"max by (cluster) (pve_tasks_running{{{VZDUMP}}})", may_be_empty="no backup was seen yet"),
-            Query(f"count by (cluster) ({locked} == 1)", may_be_empty="no guest is being backed up"),
+            Query(f"count by (cluster) ({locked} == 1) or {NONE_LOCKED}"),
         ],
         [
             cluster_column(),
