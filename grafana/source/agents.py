@@ -49,8 +49,8 @@ def _healthy() -> Panel:
     return house.stat_panel(
         1,
         "Healthy",
-        "Guests that run and, where they have an agent, report in time (pve_guest_status and heartbeats). Guests that "
-        "are off and may be off are not judged.",
+        "Guests that run and, where they have an agent, report in time (pvewatch:guest_health; nothing while "
+        "pve_collector_success is 0). Guests that are off and may be off are not judged.",
         [Query(f"count({guest_health()} == 0) or {ZERO}")],
     )
 
@@ -60,8 +60,8 @@ def _warning() -> Panel:
         2,
         "Warning",
         "Guests whose state is in doubt: paused, suspended, starting, or unknown because their node is not seen "
-        "(pve_guest_status). Normal is 0, and a few for moments.",
-        [Query(f"count({guest_health()} == 1) or {ZERO}", values={"healthy": 0, "standalone": 0, "node-lost": 3})],
+        "(pvewatch:guest_health; nothing while pve_collector_success is 0). Normal is 0, and a few for moments.",
+        [Query(f"count({guest_health()} == 1) or {ZERO}")],
         steps=limits.ANY_IS_WORTH_A_LOOK,
     )
 
@@ -71,7 +71,7 @@ def _down() -> Panel:
         3,
         "Down",
         "Guests that should run and are stopped, that run and are silent inside, or that QEMU itself has stopped "
-        "(pve_guest_status, pvewatch_guest_expected_running, heartbeats). Normal is 0; the table says which.",
+        "(pvewatch:guest_health; nothing while pve_collector_success is 0). Normal is 0; the table says which.",
         [Query(f"count({guest_health()} == 2) or {ZERO}", values={"healthy": 0, "standalone": 0, "hung-guest": 1})],
         steps=limits.ANY_IS_BAD,
     )
@@ -161,7 +161,8 @@ def _timeline() -> Panel:
     return house.state_panel(
         8,
         "When guests were not well",
-        f"Warning and down over time, at any moment the {SHOWN_OVER_TIME} worst guests (pve_guest_status and others). "
+        f"Warning and down over time, at any moment the {SHOWN_OVER_TIME} worst guests (pvewatch:guest_health, "
+        "named by pvewatch_guest_info). "
         "No bar means healthy, off on purpose, or not seen. Bars that begin together have one cause: a node, a "
         "storage, a network.",
         [Query(f"topk({SHOWN_OVER_TIME}, {guest_health()} > 0) {NAMED}", LEGEND, may_be_empty=ALL_WELL)],
@@ -178,8 +179,8 @@ def _counts() -> Panel:
     return house.time_panel(
         9,
         "Guests by health",
-        "How many guests were in doubt and down, judged by pve_guest_status and heartbeats. Healthy ones are left out, "
-        "or their number would hide the others. Normal is a line at 0.",
+        "How many guests were in doubt and down (pvewatch:guest_health; nothing while pve_collector_success is 0). "
+        "Healthy ones are left out, or their number would hide the others. Normal is a line at 0.",
         [Query(counted(1), "warning"), Query(counted(2), "down")],
         unit="none",
     )

@@ -30,7 +30,7 @@ ALONE = SEVERAL_NODES.absent
 
 
 def capacity() -> Built:
-    """What there is and what is used of it, over three months; recorded by prometheus/rules/capacity.yml."""
+    """What there is and what is used of it, over three months; recorded by prometheus/rules/planning.yml."""
     return house.build(
         UID,
         "Capacity planning",

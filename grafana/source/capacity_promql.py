@@ -1,4 +1,4 @@
-"""Ratios and forecasts over the series that prometheus/rules/capacity.yml records."""
+"""Ratios and forecasts over the series that prometheus/rules/planning.yml records."""
 
 from __future__ import annotations
 

@@ -70,19 +70,5 @@ def fullest_storages(shared: int, by: str) -> str:
 
 
 def guest_health() -> str:
-    """Health per cluster and id: 0 healthy, 1 warning, 2 down. Guests that are off and may be are left out.
-
-    The one place that judges; all panels take it from here.
-    """
-    running = f"({most('pve_guest_status', with_label('status', 'running'))} == 1)"
-    stopped = f"({most('pve_guest_status', with_label('status', 'stopped'))} == 1)"
-    broken = f'{IN_CLUSTER}, status=~"io-error|guest-panicked|internal-error"'
-    unsure = f'{IN_CLUSTER}, status=~"paused|suspended|prelaunch|unknown|other"'
-    late = f"({HEARTBEAT_AGE} > {HEARTBEAT_LIMIT})"
-    return (
-        f"(2 * ({most('pve_guest_status', broken)} == 1)"
-        f" or 2 * ({most('pvewatch_guest_expected_running')} == 1 and on (cluster, id) {stopped})"
-        f" or 2 + 0 * ({late} and on (cluster, id) {running})"
-        f" or ({most('pve_guest_status', unsure)} == 1)"
-        f" or 0 * {running})"
-    )
+    """Health per cluster and id: 0 healthy, 1 warning, 2 down. Guests that are off and may be are left out."""
+    return most("pvewatch:guest_health")

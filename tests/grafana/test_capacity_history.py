@@ -1,6 +1,6 @@
 """What capacity planning shows after 40 days, which no scenario can wait for: the history is written, not scraped.
 
-The recorded series are written as the rules in prometheus/rules/capacity.yml would have; tests/rules holds them to
+The recorded series are written as the rules in prometheus/rules/planning.yml would have; tests/rules holds them to
 that. Cluster `lab` has two nodes of 64 GiB and two storages; `new` and the guest 103 are two days old.
 """
 

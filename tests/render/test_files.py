@@ -94,8 +94,8 @@ def test_a_group_with_an_interval_of_its_own_follows_the_time_scale_but_not_belo
     tmp_path: Path,
 ) -> None:
     out = render(tmp_path, alerting={"time_scale": 0.05})
-    groups = loaded(out / "prometheus" / "rules" / "capacity.yml")["groups"]
-    assert {group["name"]: group["interval"] for group in groups} == {"capacity": "10s", "guest_usage": "12s"}
+    groups = loaded(out / "prometheus" / "rules" / "planning.yml")["groups"]
+    assert {group["name"]: group["interval"] for group in groups} == {"planning": "10s", "guest_usage": "12s"}
 
 
 def test_links_for_people_begin_with_the_configured_addresses(tmp_path: Path) -> None:
