@@ -63,7 +63,7 @@ def layout(settings: Settings, name: LayoutName, out: Path) -> Layout:
             alertmanager=Target("http", "alertmanager:9093"),
             rules="/etc/prometheus/rules/*.yml",
             webhook_secret=f"/etc/{WEBHOOK_SECRET_COPY}",
-            dashboards="/etc/grafana/pvewatch/dashboards",
+            dashboards="/etc/grafana/dashboards",
         )
     out = out.absolute()
     return Layout(
