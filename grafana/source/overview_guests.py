@@ -34,7 +34,8 @@ def not_well() -> Row:
                 25,
                 "Guests that are not well",
                 "Guests that are down or give a warning, at most 200, those that are down first (pve_guest_status, "
-                "pvewatch_guest_expected_running and heartbeats, named by pvewatch_guest_info). Empty is normal. A VMID leads to the guest and to "
+                "pvewatch_guest_expected_running and heartbeats; names of pvewatch_guest_info). "
+                "Empty is normal. A VMID leads to the guest and to "
                 "what acts on it; following a link changes nothing.",
                 [Query(listed(f"{guest_health()} > 0"), may_be_empty="every guest is well")],
                 [
