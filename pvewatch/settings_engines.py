@@ -61,4 +61,4 @@ class AlertingSettings(Section):
     """How the shipped rules are rendered."""
 
     time_scale: float = Field(default=1.0, gt=0, le=10)
-    """Multiplies the `for:` of each rule; the demo lowers it."""
+    """Multiplies the `for:` of each rule, and the interval of groups that have one; the demo lowers it."""

@@ -1,55 +1,37 @@
-"""Proxmox VE / Overview: what needs attention, then guests, nodes and storage, then pvewatch itself."""
+"""Proxmox VE / Overview: what needs attention in all clusters, then clusters, guests, nodes and storage."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from grafana_foundation_sdk.builders import dashboard
-from grafana_foundation_sdk.models import dashboard as models
-
-from grafana.source import house, limits
-from grafana.source.automation import automation_row
-from grafana.source.house import Column, Query, Row
+from grafana.source import house, limits, links, marks, variables
+from grafana.source.alerts import subject_columns
+from grafana.source.board import Built, Column, Query, Row
+from grafana.source.drill import ratio
+from grafana.source.listed import cluster_column, node_column
+from grafana.source.overview_guests import UNKNOWN, all_guests, not_well
 from grafana.source.promql import (
     CLUSTERS,
-    CPU_TOP,
     FIRING,
-    GUEST_MEMORY,
-    GUESTS,
-    GUESTS_SHOWN,
-    IN_CLUSTER,
-    INFO,
-    MEMORY_TOP,
+    HEARTBEAT_AGE,
+    HEARTBEAT_LIMIT,
     NODE_MEMORY,
     NODES,
     STORAGE_RATIO,
     STORAGES_SHOWN,
-    TEMPLATES,
     ZERO,
     fullest_storages,
     most,
-    not_templates,
     with_label,
 )
-from grafana.source.states import GUEST_STATES, NODE_STATES, SEVERITIES
-from pvewatch.render.links import DEFAULT_PUBLIC_URL
-
-UID = "pve-overview"
+from grafana.source.scenarios import ACTED, CLUSTERED, NOTHING_YET
+from grafana.source.states import NODE_STATES, SEVERITIES
 
 NO_STORAGE = "a token without Datastore.Audit sees no storage"
-NO_AGENTS = "no guest has an agent"
-
-
-def _guest_page(rest: str = "") -> str:
-    fields = "/".join(f'${{__data.fields["{name}"]:percentencode}}' for name in ("Cluster", "Kind", "VMID"))
-    return f"${{action_api:raw}}/guests/{fields}{rest}"
+SEEN_OR_NOT = {"1": ("Seen", limits.WELL), "0": ("Not seen", limits.ACT)}
 
 
 def _first_row() -> Row:
     online = most("pve_node_status", with_label("status", "online"))
     running = most("pve_guest_status", with_label("status", "running"))
-    age = f"time() - {most('pvewatch_heartbeat_last_seen_timestamp_seconds')}"
-    limit = most("pvewatch_threshold", with_label("figure", "heartbeat_age_seconds"))
     return Row(
         [
             house.stat_panel(
@@ -57,21 +39,20 @@ def _first_row() -> Row:
                 "Nodes online",
                 "Nodes that the cluster sees, and all nodes it has (pve_node_status). Equal is normal. Fewer: see the "
                 "nodes table for which one, and the runbook of NodeDown.",
-                [Query(f"count({online} == 1) or {ZERO}", "online"), Query(f"count({online})", "all")],
+                [
+                    Query(f"count({online} == 1) or {ZERO}", "online", values={"node-lost": 2, "healthy": 3}),
+                    Query(f"count({online})", "all", values={"node-lost": 3, "standalone": 1}),
+                ],
+                width=6,
             ),
             house.stat_panel(
                 2,
                 "Quorum",
-                "Whether every chosen cluster has quorum (pve_up of the cluster). Without it guests cannot be "
-                "started and "
-                "the configuration cannot be changed. Standalone hosts have none to lose.",
-                [
-                    Query(
-                        f"min({most('pve_up', CLUSTERS)})",
-                        may_be_empty="standalone hosts form no cluster",
-                    )
-                ],
-                steps=((None, limits.ACT), (1, limits.WELL)),
+                "Whether every chosen cluster has quorum (pve_up of the cluster). Without it guests cannot be started "
+                "and the configuration cannot be changed. Standalone hosts have none to lose.",
+                [Query(f"min({most('pve_up', CLUSTERS)})", needs=[CLUSTERED])],
+                width=6,
+                steps=limits.MUST_BE,
                 maximum=1,
                 mappings=house.value_map(
                     {"1": ("Quorate", limits.WELL), "0": ("No quorum", limits.ACT)}, ("Standalone or unseen", "text")
@@ -81,20 +62,28 @@ def _first_row() -> Row:
             house.stat_panel(
                 3,
                 "Guests running",
-                "Guests that run, and guests that should (start at boot, HA, or the tag pvewatch-expect-running, and "
-                "not "
-                "stopped by a person). A guest that should and does not is in the table of alerts.",
+                "Guests that run (pve_guest_status), and guests that should: start at boot, HA, or the tag "
+                "pvewatch-expect-running, and not stopped by a person (pvewatch_guest_expected_running). One that "
+                "should and does not is in the tables below.",
                 [
                     Query(f"count({running} == 1) or {ZERO}", "running"),
                     Query(f"sum({most('pvewatch_guest_expected_running')})", "expected"),
                 ],
+                width=6,
             ),
             house.stat_panel(
                 4,
                 "Alerts firing",
                 "Alerts of severity critical and warning that fire now (ALERTS of Prometheus). Normal is 0. The table "
                 "below says which and links their runbooks.",
-                [Query(f"count(max by (alertname, cluster, id) ({FIRING})) or vector(0)")],
+                [
+                    Query(
+                        f"count(max by (alertname, cluster, id) ({FIRING})) or vector(0)",
+                        needs=(),
+                        values={NOTHING_YET: 0},
+                    )
+                ],
+                width=6,
                 steps=limits.ANY_IS_BAD,
             ),
             house.stat_panel(
@@ -105,6 +94,7 @@ def _first_row() -> Row:
                 [Query(f"max({STORAGE_RATIO})", may_be_empty=NO_STORAGE)],
                 unit="percentunit",
                 maximum=1,
+                width=6,
                 steps=limits.STORAGE_RATIO,
             ),
             house.stat_panel(
@@ -112,19 +102,51 @@ def _first_row() -> Row:
                 "Silent guests",
                 "Guests with an agent that has not reported for longer than the guest's own limit "
                 "(pvewatch_heartbeat_last_seen_timestamp_seconds, pvewatch_threshold), running or not. Normal is the "
-                "number of "
-                "guests with an agent that are stopped.",
-                [Query(f"count({age} > {limit}) or {ZERO}")],
+                "number of guests with an agent that are stopped.",
+                [Query(f"count({HEARTBEAT_AGE} > {HEARTBEAT_LIMIT}) or {ZERO}")],
+                width=6,
                 steps=limits.ANY_IS_BAD,
+            ),
+            house.stat_panel(
+                18,
+                "Oldest good backup run",
+                "Age of the last backup run that ended well, of the cluster where it is longest ago "
+                "(pve_task_last_success_timestamp_seconds of vzdump, since pvewatch first looked). A day is normal; "
+                "which guests no job covers is on the dashboard of backups.",
+                [
+                    Query(
+                        "time() - min(max by (cluster) (pve_task_last_success_timestamp_seconds{"
+                        f"{with_label('type', 'vzdump')}}}))"
+                    )
+                ],
+                unit="s",
+                decimals=1,
+                steps=limits.BACKUP_AGE,
+                links=[links.board("Backups", links.BACKUPS)],
+                no_value="no backup run has been seen",
+                width=6,
+            ),
+            house.stat_panel(
+                19,
+                "Open incidents",
+                "Periods in which a guest needed help that are not over (pvewatch_incidents of the action API). "
+                "Normal is 0; what pvewatch does about them is on the dashboard of automation.",
+                [
+                    Query(
+                        'sum(max by (state) (pvewatch_incidents{state!~"closed|recovered|cancelled"}))',
+                        needs=[ACTED],
+                    )
+                ],
+                steps=limits.ANY_IS_WORTH_A_LOOK,
+                links=[links.board("Automation", links.AUTOMATION)],
+                no_value="none, or the action API is not scraped",
+                width=6,
             ),
         ]
     )
 
 
 def _alerts() -> Row:
-    runbook = house.link(
-        "What it means and how to mend it", '${action_api:raw}/runbooks/${__data.fields["Alert"]:percentencode}'
-    )
     return Row(
         [
             house.table_panel(
@@ -135,18 +157,15 @@ def _alerts() -> Row:
                 [
                     Query(
                         f"max by (alertname, severity, cluster, node, vmid, name) ({FIRING})",
-                        may_be_empty="nothing is wrong",
+                        may_be_empty="nothing is wrong: which rules fire is proved with the rules",
                     )
                 ],
                 [
-                    Column("alertname", "Alert", links=[runbook]),
+                    Column("alertname", "Alert", links=[links.runbook(links.column("Alert"))]),
                     Column(
                         "severity", "Severity", mappings=house.value_map(SEVERITIES, ("None", "text")), colored=True
                     ),
-                    Column("cluster", "Cluster", may_be_absent="ExporterDown is of no cluster"),
-                    Column("node", "Node", may_be_absent="an alert about a whole cluster"),
-                    Column("vmid", "VMID", may_be_absent="an alert about a node or a cluster"),
-                    Column("name", "Guest", may_be_absent="an alert about a node or a cluster"),
+                    *subject_columns(),
                 ],
                 hidden=["Value"],
                 sort_by="Severity",
@@ -157,93 +176,61 @@ def _alerts() -> Row:
     )
 
 
-def _guests() -> Row:
-    actions = [
-        house.link("Guest page", _guest_page()),
-        house.link("Start …", _guest_page("/act/start")),
-        house.link("Shut down …", _guest_page("/act/shutdown")),
-        house.link("Reset …", _guest_page("/act/reset")),
-    ]
-    state = (
-        f"(max by (cluster, id, status) (pve_guest_status{{{IN_CLUSTER}}}) == 1 unless on (cluster, id) {TEMPLATES}) "
-        f"* on (cluster, id) group_left (name, vmid, kind, node) {INFO}"
-    )
-
+def _clusters() -> Row:
+    online = with_label("status", "online")
+    cores = most("pve_cpu_usage_limit", NODES)
     return Row(
-        title="Guests",
-        number=20,
+        title="Clusters",
+        number=23,
         panels=[
             house.table_panel(
-                8,
-                "Guests",
-                "Every virtual machine and container, templates apart: state as Proxmox VE reports it, share of its "
-                "CPUs and "
-                "memory, uptime, and when its agent last reported. A VMID links the pages that act on the guest; "
-                "following a link changes nothing.",
+                24,
+                "Clusters",
+                "Every cluster and standalone host: quorum, nodes (pve_node_status), guests that run, share of CPU and "
+                "memory of all nodes, its fullest storage, and how old its figures are. More than a minute old means "
+                "that it is not seen. A name leads to its page.",
                 [
-                    Query(state),
-                    Query(not_templates(most("pve_cpu_usage_ratio", GUESTS))),
-                    Query(not_templates(GUEST_MEMORY)),
-                    Query(not_templates(most("pve_uptime_seconds", GUESTS))),
+                    Query(f"max by (cluster) (pve_collector_success{{{with_label('collector', 'resources')}}})"),
+                    Query(f"count by (cluster) ({most('pve_node_status', online)} == 1)"),
+                    Query(f"count by (cluster) ({most('pve_node_status', online)})"),
+                    Query(f"count by (cluster) ({most('pve_guest_status', with_label('status', 'running'))} == 1)"),
                     Query(
-                        f"1000 * {most('pvewatch_heartbeat_last_seen_timestamp_seconds')}",
-                        may_be_empty=NO_AGENTS,
+                        f"sum by (cluster) ({most('pve_cpu_usage_ratio', NODES)} * {cores}) "
+                        f"/ sum by (cluster) ({cores})"
+                    ),
+                    Query(
+                        f"sum by (cluster) ({most('pve_memory_usage_bytes', NODES)}) "
+                        f"/ sum by (cluster) ({most('pve_memory_size_bytes', NODES)})"
+                    ),
+                    Query(f"max by (cluster) ({STORAGE_RATIO})", may_be_empty=NO_STORAGE),
+                    Query(
+                        "time() - max by (cluster) (pve_collector_last_success_timestamp_seconds"
+                        f"{{{with_label('collector', 'resources')}}})"
                     ),
                 ],
                 [
-                    Column("vmid", "VMID", links=actions, width=90),
-                    Column("name", "Guest"),
-                    Column("cluster", "Cluster"),
-                    Column("node", "Node"),
-                    Column("kind", "Kind", width=80),
-                    Column(
-                        "status", "State", mappings=house.value_map(GUEST_STATES, ("Unknown", "purple")), colored=True
-                    ),
-                    Column("Value #B", "CPU", unit="percentunit", decimals=0, maximum=1, bar=True),
-                    Column(
-                        "Value #C",
-                        "Memory",
-                        unit="percentunit",
-                        decimals=0,
-                        maximum=1,
-                        steps=limits.MEMORY_RATIO,
-                        bar=True,
-                    ),
-                    Column("Value #D", "Uptime", unit="s", decimals=0),
-                    Column("Value #E", "Last heartbeat", unit="dateTimeFromNow"),
+                    cluster_column(),
+                    Column("Value #A", "State", mappings=house.value_map(SEEN_OR_NOT, UNKNOWN), colored=True),
+                    Column("Value #B", "Nodes online", unit="none", decimals=0),
+                    Column("Value #C", "Nodes", unit="none", decimals=0),
+                    Column("Value #D", "Guests running", unit="none", decimals=0),
+                    ratio("Value #E", "CPU"),
+                    ratio("Value #F", "Memory", limits.MEMORY_RATIO),
+                    ratio("Value #G", "Fullest storage", limits.STORAGE_RATIO),
+                    Column("Value #H", "Age of figures", unit="s", decimals=0, steps=limits.FIGURES_AGE, colored=True),
                 ],
-                hidden=["Value #A", "id"],
-                sort_by="Guest",
-            ),
-            house.time_panel(
-                9,
-                "CPU of the busiest guests",
-                f"The {GUESTS_SHOWN} guests that used most of their own CPUs over the range shown "
-                "(pve_cpu_usage_ratio; 1 is "
-                "all CPUs it was given). A busy guest is not a fault; a line that falls to nothing may be one.",
-                [Query(CPU_TOP, "{{name}} ({{cluster}}/{{vmid}})")],
-                unit="percentunit",
-                maximum=1,
-                many=True,
-            ),
-            house.time_panel(
-                10,
-                "Memory of the fullest guests",
-                f"The {GUESTS_SHOWN} guests that used most of their memory over the range shown "
-                "(pve_memory_usage_bytes / "
-                "pve_memory_size_bytes). Without a balloon driver Proxmox VE counts the guest's caches as used.",
-                [Query(MEMORY_TOP, "{{name}} ({{cluster}}/{{vmid}})")],
-                unit="percentunit",
-                maximum=1,
-                steps=limits.MEMORY_RATIO,
-                many=True,
+                sort_by="Cluster",
+                height=7,
             ),
         ],
     )
 
 
 def _nodes_and_storage() -> Row:
-    state = f"max by (cluster, id, status) (pve_node_status{{{NODES}}}) == 1"
+    state = (
+        f"label_replace(max by (cluster, id, status) (pve_node_status{{{NODES}}}) == 1, "
+        '"node", "$1", "id", "node/(.+)")'
+    )
     offline = "a node that is offline has no figures"
     return Row(
         title="Nodes and storage",
@@ -252,9 +239,8 @@ def _nodes_and_storage() -> Row:
             house.table_panel(
                 11,
                 "Nodes",
-                "Every node: state as its cluster sees it, share of its CPUs and memory, load, uptime. Unknown means "
-                "that "
-                "the statistics daemon of the node is dead, not the node.",
+                "Every node: state as its cluster sees it (pve_node_status), share of its CPUs and memory, load, "
+                "uptime. Unknown means that the statistics daemon of the node is dead, not the node.",
                 [
                     Query(state),
                     Query(most("pve_cpu_usage_ratio", NODES), may_be_empty=offline),
@@ -263,11 +249,9 @@ def _nodes_and_storage() -> Row:
                     Query(most("pve_uptime_seconds", NODES), may_be_empty=offline),
                 ],
                 [
-                    Column("id", "Node"),
-                    Column("cluster", "Cluster"),
-                    Column(
-                        "status", "State", mappings=house.value_map(NODE_STATES, ("Unknown", "purple")), colored=True
-                    ),
+                    node_column(),
+                    cluster_column(),
+                    Column("status", "State", mappings=house.value_map(NODE_STATES, UNKNOWN), colored=True),
                     Column("Value #B", "CPU", unit="percentunit", decimals=0, maximum=1, bar=True),
                     Column(
                         "Value #C",
@@ -281,7 +265,7 @@ def _nodes_and_storage() -> Row:
                     Column("Value #D", "Load (1 min)", unit="none", decimals=1),
                     Column("Value #E", "Uptime", unit="s", decimals=0),
                 ],
-                hidden=["Value #A"],
+                hidden=["Value #A", "id"],
                 sort_by="Node",
                 width=12,
                 height=8,
@@ -311,9 +295,8 @@ def _nodes_and_storage() -> Row:
             house.time_panel(
                 13,
                 "CPU of nodes",
-                "Share of all cores of each node that is used (pve_cpu_usage_ratio), the 20 busiest. A gap means "
-                "that the node "
-                "or the exporter was not there.",
+                "Share of all cores of each node that is used (pve_cpu_usage_ratio), the 20 busiest. A gap means that "
+                "the node or the exporter was not there.",
                 [Query(f"topk(20, {most('pve_cpu_usage_ratio', NODES)})", "{{id}} of {{cluster}}")],
                 unit="percentunit",
                 maximum=1,
@@ -339,56 +322,14 @@ def _nodes_and_storage() -> Row:
     )
 
 
-def _variables() -> list[Any]:
-    everything = models.VariableOption(selected=True, text=["All"], value=["$__all"])
-    return [
-        dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus"),
-        dashboard.QueryVariable("cluster")
-        .label("Cluster")
-        .query('label_values(pve_collector_success{collector="resources"}, cluster)')
-        .datasource(house.DATASOURCE)
-        .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
-        .sort(models.VariableSort.ALPHABETICAL_ASC)
-        .multi(True)
-        .include_all(True)
-        .all_value(".*")
-        .current(everything),
-        dashboard.ConstantVariable("action_api").label("Action API").value(DEFAULT_PUBLIC_URL),
-    ]
-
-
-def _annotations() -> list[dict[str, Any]]:
-    return [
-        {
-            "datasource": {"type": "prometheus", "uid": "${datasource}"},
-            "enable": True,
-            "expr": f"max by (alertname, cluster, id) ({FIRING})",
-            "iconColor": "orange",
-            "name": "Alerts",
-            "step": "60s",
-            "tagKeys": "cluster,id",
-            "titleFormat": "{{alertname}}",
-        }
-    ]
-
-
-def overview() -> house.Built:
+def overview() -> Built:
     """The dashboard that answers "what needs attention" on its first screen."""
-    links = [
-        dashboard.DashboardLink("Incidents and actions")
-        .type(models.DashboardLinkType.LINK)
-        .icon("external link")
-        .tooltip("The pages of the action API")
-        .url("${action_api:raw}/")
-        .target_blank(True),
-    ]
     return house.build(
-        UID,
-        "Proxmox VE / Overview",
+        links.FLEET,
+        "Overview",
+        "overview",
         "What needs attention in all Proxmox VE clusters, and the way to the pages that act on guests.",
-        ["pvewatch", "overview"],
-        _variables(),
-        _annotations(),
-        links,
-        [_first_row(), _alerts(), _guests(), _nodes_and_storage(), automation_row()],
+        variables=[variables.cluster(several=True)],
+        annotations=[marks.alerts()],
+        rows=[_first_row(), _alerts(), _clusters(), not_well(), _nodes_and_storage(), all_guests()],
     )

@@ -33,9 +33,12 @@ TEMPLATES = f'pve_guest_info{{{IN_CLUSTER}, template="1"}}'
 # ExporterDown has no cluster: the second half of the alternative keeps it.
 FIRING = 'ALERTS{alertstate="firing", severity!="none", cluster=~"$cluster|"}'
 
-GUEST_MEMORY = f"{most('pve_memory_usage_bytes', GUESTS)} / ({most('pve_memory_size_bytes', GUESTS)} > 0)"
-NODE_MEMORY = f"{most('pve_memory_usage_bytes', NODES)} / ({most('pve_memory_size_bytes', NODES)} > 0)"
-STORAGE_RATIO = f"{most('pve_disk_usage_bytes', STORAGES)} / ({most('pve_disk_size_bytes', STORAGES)} > 0)"
+# Recorded by prometheus/rules/recording.yml.
+GUEST_MEMORY = most("guest:pve_memory_usage:ratio")
+NODE_MEMORY = most("node:pve_memory_usage:ratio")
+STORAGE_RATIO = most("storage:pve_disk_usage:ratio")
+HEARTBEAT_AGE = f"(time() - {most('pvewatch_heartbeat_last_seen_timestamp_seconds')})"
+HEARTBEAT_LIMIT = most("pvewatch_threshold", with_label("figure", "heartbeat_age_seconds"))
 STORAGE_INFO = f"topk by (cluster, id) (1, pve_storage_info{{{IN_CLUSTER}}})"
 
 
@@ -49,8 +52,8 @@ CPU_TOP = (
     f"topk({GUESTS_SHOWN}, {_over_the_range('pve_cpu_usage_ratio')})) {NAMED}"
 )
 MEMORY_TOP = (
-    f"({GUEST_MEMORY} and on (cluster, id) topk({GUESTS_SHOWN}, {_over_the_range('pve_memory_usage_bytes')} "
-    f"/ ({most('pve_memory_size_bytes', GUESTS)} > 0))) {NAMED}"
+    f"({GUEST_MEMORY} and on (cluster, id) "
+    f"topk({GUESTS_SHOWN}, {_over_the_range('guest:pve_memory_usage:ratio')})) {NAMED}"
 )
 
 
@@ -64,3 +67,8 @@ def fullest_storages(shared: int, by: str) -> str:
     chosen = f"and on (cluster, id) ({most('pve_storage_shared')} == {shared})"
     named = f"({STORAGE_RATIO} {chosen}) * on (cluster, id) group_left (storage, node) {STORAGE_INFO}"
     return f"topk({STORAGES_SHOWN}, max by ({by}) ({named}))"
+
+
+def guest_health() -> str:
+    """Health per cluster and id: 0 healthy, 1 warning, 2 down. Guests that are off and may be are left out."""
+    return most("pvewatch:guest_health")

@@ -1,12 +1,11 @@
-"""Prove on a real Prometheus that every panel of a dashboard shows what it promises.
+"""Prove on a real Prometheus that every panel of a dashboard shows what it promises, in each scenario.
 
-Variables are resolved as Grafana does, for several choices of cluster; each query is run as it is declared. What the
-JSON alone can tell is checked in lint.py.
+Variables are resolved as Grafana does; each query is run as it is declared. What the JSON alone can tell is checked in
+lint.py, what an answer has to look like in contract.py.
 """
 
 from __future__ import annotations
 
-import math
 import re
 import time
 from collections.abc import Iterator
@@ -15,30 +14,30 @@ from typing import Any
 
 import requests
 
-from grafana.source.house import Built
-from grafana.source.lint import Document, links, panels
+from grafana.source.board import Built, Query
+from grafana.source.contract import Series, wrong_columns, wrong_names, wrong_series
+from grafana.source.panels import Document, panels
+from grafana.source.scenarios import FLEET, NOTHING_YET, SCENARIOS, Feature
 
-SERIES_CAP = 50
-RANGE_SECONDS = 6 * 3600
+# Shorter than what Grafana shows: the scenarios have happened within a minute or two.
+RANGE_SECONDS = 1800
 STEP_SECONDS = 60
 TIMEOUT_SECONDS = 30
-# A ratio may overshoot a little: Proxmox VE reports 1.02 of a guest's CPUs now and then.
-RATIO_LIMIT = 1.5
-
-Series = dict[str, Any]
+# Two clusters of the fleet at once: what a variable with several values becomes. It makes no promise.
+TWO = "two clusters"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One promise that a panel does not keep; `choice` is the chosen cluster (`$__all` for all)."""
+    """One promise that a panel does not keep, and in which scenario."""
 
     panel: str
     query: str
-    choice: str
+    scenario: str
     message: str
 
     def __str__(self) -> str:
-        return f"{self.panel}, query {self.query}, cluster {self.choice}: {self.message}"
+        return f"{self.panel}, query {self.query}, {self.scenario}: {self.message}"
 
 
 class PrometheusRefused(Exception):
@@ -46,13 +45,16 @@ class PrometheusRefused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class Asked:
+    """A Prometheus, asked about the half hour before `at` (unix seconds)."""
+
     url: str
     at: float
+    session: requests.Session
 
     def get(self, path: str, **params: Any) -> Any:
         """The data of one API call. Raises PrometheusRefused with Prometheus' own words."""
-        answer = requests.post(f"{self.url}{path}", data=params, timeout=TIMEOUT_SECONDS)
+        answer = self.session.post(f"{self.url}{path}", data=params, timeout=TIMEOUT_SECONDS)
         if answer.status_code != requests.codes.ok:
             raise PrometheusRefused(f"{answer.json().get('error', answer.reason)} (in {params.get('query')})")
         return answer.json()["data"]
@@ -68,42 +70,69 @@ class _Asked:
     def label_values(self, metric: str, label: str) -> list[str]:
         """What `label_values(metric, label)` gives in Grafana."""
         params: dict[str, str | float] = {"match[]": metric, "start": self.at - RANGE_SECONDS, "end": self.at}
-        answer = requests.get(f"{self.url}/api/v1/label/{label}/values", params=params, timeout=TIMEOUT_SECONDS)
+        answer = self.session.get(f"{self.url}/api/v1/label/{label}/values", params=params, timeout=TIMEOUT_SECONDS)
         answer.raise_for_status()
         return sorted(answer.json()["data"])
 
 
-def prove(prometheus_url: str, dashboard: Built, at: float | None = None) -> list[Finding]:
-    """Run every query of `dashboard` for all clusters, for one, and for two; returns what does not hold.
+def prove(prometheus_url: str, dashboard: Built, scenario: str, at: float | None = None) -> list[Finding]:
+    """Run every query of `dashboard` in a scenario (or TWO); returns what does not hold.
 
     `at` is the unix time the dashboard is looked at, now by default. Raises requests.RequestException when Prometheus
-    cannot be asked. A query that may not be empty must answer for all clusters together.
+    cannot be asked.
     """
-    asked = _Asked(prometheus_url.rstrip("/"), time.time() if at is None else at)
-    findings: list[Finding] = []
-    for choice, variables in _choices(asked, dashboard.document):
-        for panel in panels(dashboard.document):
-            findings += _prove_panel(asked, dashboard, panel, choice, variables)
-    return findings
+    with requests.Session() as session:
+        asked = Asked(prometheus_url.rstrip("/"), time.time() if at is None else at, session)
+        variables = chosen(asked, dashboard.document, scenario)
+        if variables is None:
+            return []
+        return [
+            Finding(panel["title"], query, scenario, message)
+            for panel in panels(dashboard.document)
+            for query, message in _prove_panel(asked, dashboard, panel, scenario, variables)
+        ]
 
 
-def _choices(asked: _Asked, document: Document) -> Iterator[tuple[str, dict[str, str]]]:
-    """Name and values of every choice that is tried: all, the first, the first two."""
-    constants = {v["name"]: v["query"] for v in document["templating"]["list"] if v["type"] != "query"}
-    chosen: dict[str, list[tuple[str, str]]] = {}
-    for variable in (v for v in document["templating"]["list"] if v["type"] == "query"):
-        match = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"])
-        if match is None:
-            raise ValueError(f"the variable {variable['name']} is not made by label_values(metric, label)")
-        values = asked.label_values(match[1], match[2])
-        choices = [("$__all", variable.get("allValue") or _alternation(values))]
-        choices += [(values[0], values[0])] if values else []
-        choices += [(" and ".join(values[:2]), _alternation(values[:2]))] if len(values) > 1 else []
-        chosen[variable["name"]] = choices
-    for index in range(max((len(choices) for choices in chosen.values()), default=1)):
-        names = {name: choices[min(index, len(choices) - 1)] for name, choices in chosen.items()}
-        label = ", ".join(text for text, _ in names.values()) or "none"
-        yield label, constants | {name: value for name, (_, value) in names.items()}
+def chosen(asked: Asked, document: Document, scenario: str) -> dict[str, str] | None:
+    """The values of all variables in a scenario; None where the dashboard has no such choice.
+
+    The cluster is the scenario's own; of a node, guest or storage it is the first, or all where that can be chosen.
+    """
+    values: dict[str, str] = {}
+    for variable in document["templating"]["list"]:
+        name, several = variable["name"], variable.get("multi", False)
+        if variable["type"] != "query":
+            values[name] = variable["query"]
+            continue
+        found = _options(asked, variable, values)
+        if name != "cluster":
+            values[name] = _all(variable, found) if several else (found[0] if found else "")
+        elif not several:
+            if scenario in (FLEET, TWO):
+                return None
+            values[name] = "" if scenario == NOTHING_YET else scenario
+        elif scenario == TWO:
+            values[name] = _alternation(found[:2])
+        else:
+            values[name] = _all(variable, found) if scenario in (FLEET, NOTHING_YET) else _alternation([scenario])
+    return values
+
+
+def _options(asked: Asked, variable: Document, values: dict[str, str]) -> list[str]:
+    query = resolved(variable["query"], values)
+    if match := re.fullmatch(r"label_values\((.+), (\w+)\)", query):
+        return asked.label_values(match[1], match[2])
+    if match := re.fullmatch(r"query_result\((.+)\)", query):
+        # Grafana writes every series as one line and takes its value and its text out of it.
+        pattern = re.compile(variable["regex"].removeprefix("/").removesuffix("/g").replace("(?<", "(?P<"))
+        lines = [",".join(f'{k}="{v}"' for k, v in row["metric"].items()) for row in asked.run(match[1], instant=True)]
+        found = [part["value"] for line in lines for part in pattern.finditer(line) if part["value"]]
+        return sorted(found)
+    raise ValueError(f"the variable {variable['name']} is made by neither label_values nor query_result")
+
+
+def _all(variable: Document, values: list[str]) -> str:
+    return variable.get("allValue") or _alternation(values)
 
 
 def _alternation(values: list[str]) -> str:
@@ -122,94 +151,36 @@ def resolved(expr: str, variables: dict[str, str], interval_seconds: int = 10) -
 
 
 def _prove_panel(
-    asked: _Asked, dashboard: Built, panel: Document, choice: str, variables: dict[str, str]
-) -> list[Finding]:
-    findings: list[Finding] = []
-    names: list[str] = []
-    columns: dict[str, set[str]] = {}
-    may_lack = set(dashboard.may_lack.get(panel["id"], ()))
-    for target in panel["targets"]:
-
-        def found(message: str, ref: str = target["refId"]) -> None:
-            findings.append(Finding(panel["title"], ref, choice, message))
-
+    asked: Asked, dashboard: Built, panel: Document, scenario: str, variables: dict[str, str]
+) -> Iterator[tuple[str, str]]:
+    """Query (or *, the panel) → what does not hold."""
+    answers: dict[str, list[Series]] = {}
+    for target in panel.get("targets", []):
+        ref = target["refId"]
         expr = resolved(target["expr"], variables)
-        if "$" in expr:
-            found(f"a variable is left in {expr}")
+        if re.search(r"\$[A-Za-z_{]", expr):
+            yield ref, f"a variable is left in {expr}"
             continue
         try:
             series = asked.run(expr, instant=bool(target.get("instant")))
         except PrometheusRefused as error:
-            found(str(error))
+            yield ref, str(error)
             continue
-        may_be_empty = dashboard.expectations[(panel["id"], target["refId"])]
-        if not series:
-            may_lack.add(f"Value #{target['refId']}")
-            if may_be_empty is None and choice == "$__all":
-                found("no data, and none of the reasons for which it may be empty is declared")
-            continue
-        columns |= {"Value": set(), f"Value #{target['refId']}": set()}
-        for label, value in ((label, value) for entry in series for label, value in entry["metric"].items()):
-            columns.setdefault(label, set()).add(value)
-        if not target.get("instant") and len(series) > SERIES_CAP:
-            found(f"{len(series)} series, more than {SERIES_CAP}")
-        for message in _wrong_values(panel, series):
-            found(message)
-        if target.get("legendFormat"):
-            for missing in _missing_labels(target["legendFormat"], series):
-                found(f"the legend names {{{{{missing}}}}}, which a series does not have")
-            names += [_name(target["legendFormat"], entry["metric"]) for entry in series]
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        findings.append(Finding(panel["title"], "*", choice, f"two series are called {name!r}"))
-    if columns and panel["type"] == "table":
-        messages = _wrong_columns(panel, columns, may_lack)
-        findings += [Finding(panel["title"], "*", choice, message) for message in messages]
-    return findings
+        answers[ref] = series
+        if scenario in SCENARIOS:
+            yield from ((ref, message) for message in _broken(dashboard.promises[(panel["id"], ref)], series, scenario))
+        yield from ((ref, message) for message in wrong_series(panel, target, series))
+    yield from (("*", message) for message in wrong_names(panel, answers))
+    yield from (("*", message) for message in wrong_columns(panel, answers, dashboard.may_lack.get(panel["id"])))
 
 
-def _wrong_values(panel: Document, series: list[Series]) -> Iterator[str]:
-    defaults = panel["fieldConfig"]["defaults"]
-    values = [float(v) for entry in series for _, v in entry.get("values", [entry.get("value")])]
-    if defaults.get("unit") == "percentunit":
-        worst = max((value for value in values if not math.isnan(value)), default=0.0)
-        if worst > RATIO_LIMIT:
-            yield f"a ratio of {worst:g}: are these percent?"
-    for mapping in defaults.get("mappings", []):
-        if mapping["type"] == "value":
-            unknown = sorted({f"{value:g}" for value in values} - set(mapping["options"]))
-            if unknown:
-                yield f"no text for the values {unknown}"
-
-
-def _missing_labels(legend: str, series: list[Series]) -> set[str]:
-    return {label for label in re.findall(r"{{(\w+)}}", legend) for entry in series if label not in entry["metric"]}
-
-
-def _name(legend: str, labels: dict[str, str]) -> str:
-    return re.sub(r"{{(\w+)}}", lambda match: labels.get(match[1], ""), legend)
-
-
-def _wrong_columns(panel: Document, columns: dict[str, set[str]], may_lack: set[str]) -> Iterator[str]:
-    """What does not fit between a table's columns (source → the values of a label) and their headings."""
-    organize = next(t["options"] for t in panel["transformations"] if t["id"] == "organize")
-    headings: dict[str, str] = organize["renameByName"]
-    for source in headings:
-        if source not in columns and source not in may_lack:
-            yield f"the column {source!r} is in no answer"
-    for unnamed in sorted(set(columns) - set(headings) - set(organize["excludeByName"])):
-        if not unnamed.startswith("Value"):
-            yield f"the label {unnamed!r} is neither named nor hidden"
-    sources = {heading: source for source, heading in headings.items()}
-    for link in links(panel):
-        for field in re.findall(r'__data\.fields\["([^"]+)"\]', link["url"]):
-            if field not in sources:
-                yield f"a link uses the column {field!r}, which the table does not have"
-    for override in panel["fieldConfig"]["overrides"]:
-        heading = override["matcher"]["options"]
-        if heading not in sources:
-            yield f"an override is for the column {heading!r}, which the table does not have"
-            continue
-        for entry in override["properties"]:
-            texts = entry["value"][0]["options"] if entry["id"] == "mappings" else {}
-            if texts and (unknown := sorted(columns.get(sources[heading], set()) - set(texts))):
-                yield f"no text for the values {unknown} of {heading}"
+def _broken(query: Query, series: list[Series], scenario: str) -> Iterator[str]:
+    missing: list[Feature] = [feature for feature in query.needs if feature not in SCENARIOS[scenario]]
+    if not series and not missing and query.may_be_empty is None:
+        yield "no data, though everything that it needs is there"
+    if series and missing:
+        yield f"{len(series)} series, though {missing[0].absent}"
+    if scenario in query.values:
+        found = [float(entry["value"][1] if "value" in entry else entry["values"][-1][1]) for entry in series]
+        if found != [query.values[scenario]]:
+            yield f"{found} instead of [{query.values[scenario]}]"

@@ -69,7 +69,7 @@ def layout(settings: Settings, name: LayoutName, out: Path) -> Layout:
             rules="/etc/prometheus/rules/*.yml",
             webhook_secret=f"/etc/{WEBHOOK_SECRET_COPY}",
             discovery_secret=f"/etc/{DISCOVERY_SECRET_COPY}",
-            dashboards="/etc/grafana/pvewatch/dashboards",
+            dashboards="/etc/grafana/dashboards",
         )
     out = out.absolute()
     return Layout(

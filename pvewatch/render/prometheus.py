@@ -103,11 +103,17 @@ def prometheus_flags(settings: Settings) -> list[str]:
 
 
 def rule_files(settings: Settings) -> dict[str, dict[str, Any]]:
-    """File name → content of every shipped rule file, with waits scaled and links made to the configured addresses."""
+    """File name → content of every shipped rule file, with waits scaled and links made to the configured addresses.
+
+    A group with an interval of its own is evaluated no more often than the others.
+    """
     files = {}
     for path in sorted(bundle_path("prometheus/rules").glob("*.yml")):
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
         for group in document["groups"]:
+            if "interval" in group:
+                seconds = durations.parse(group["interval"]) * settings.alerting.time_scale
+                group["interval"] = durations.written(max(seconds, settings.prometheus.evaluation_interval_seconds))
             for rule in group["rules"]:
                 _scale(rule, settings.alerting.time_scale)
                 annotations = rule.get("annotations", {})

@@ -1,112 +1,59 @@
-"""Every panel on a real Prometheus that scrapes the golden pages; and the proof itself, on broken dashboards."""
+"""Every panel on a real Prometheus in every scenario; and the proof itself, on broken dashboards."""
 
 from __future__ import annotations
 
 import copy
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-import yaml
 
-from grafana.source.house import Built
-from grafana.source.lint import Document, panels
-from grafana.source.prove import Finding, prove, resolved
+from grafana.source.board import Built, Query
+from grafana.source.panels import Document, panels
+from grafana.source.prove import TWO, Asked, prove, resolved
 from grafana.source.registry import dashboards
-from pvewatch.config import Settings
-from pvewatch.render import write_all
-from tests.rules.servers import prometheus, wait_until
+from grafana.source.scenarios import FLEET, HA, NOTHING_YET, SCENARIOS, SEEN
+from grafana.source.states import GUEST_STATES, NODE_STATES
+from tests.grafana import fleet
+from tests.grafana.fleet import Seen
 
-ROOT = Path(__file__).resolve().parents[2]
-GOLDEN = ROOT / "tests" / "golden"
-OVERVIEW = next(built for built in dashboards() if built.document["uid"] == "pve-overview")
+BUILT = dashboards()
+OVERVIEW = next(built for built in BUILT if built.document["uid"] == "pve-overview")
 
-# What the action API shows once an incident was closed; its own tests hold it to these names.
-ACTION_API_PAGE = """\
-# TYPE pvewatch_actions_total counter
-pvewatch_actions_total{action="reset",origin="automation",outcome="succeeded"} 3
-# TYPE pvewatch_incidents gauge
-pvewatch_incidents{state="open"} 1
-"""
-
-# What an exporter shows of a cluster that has never answered: enough for ExporterBlind to fire.
-BLIND_PAGE = """\
-# TYPE pve_collector_success gauge
-pve_collector_success{cluster="unseen",collector="resources",node=""} 0
-"""
+each_dashboard = pytest.mark.parametrize("built", BUILT, ids=lambda built: str(built.document["uid"]))
 
 
 @pytest.fixture(scope="module")
-def prometheus_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Prometheus that has scraped an exporter per release of Proxmox VE, a blind one, and the action API."""
-    pages = {f"/{version}/metrics": (GOLDEN / f"metrics-{version}.prom").read_bytes() for version in ("8.4", "9.2")}
-    pages["/actions/metrics"] = ACTION_API_PAGE.encode()
-    pages["/blind/metrics"] = BLIND_PAGE.encode()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "text/plain; version=0.0.4")
-            self.end_headers()
-            self.wfile.write(pages[self.path])
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    folder = tmp_path_factory.mktemp("proof")
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"127.0.0.1:{server.server_address[1]}"
-        config = rendered(folder, address)
-        with prometheus(config, folder / "history") as url:
-            # Enough scrapes for the rates, and ExporterBlind of the cluster that is not seen.
-            wait_until(lambda: value(url, 'min(count_over_time(up{job=~"pvewatch.*"}[1m]))') >= 3, "three scrapes")
-            wait_until(lambda: value(url, 'count(ALERTS{alertstate="firing"})') >= 1, "an alert")
-            yield url
-        server.shutdown()
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
+    with fleet.watched(tmp_path_factory.mktemp("fleet")) as found:
+        yield found
 
 
-def rendered(folder: Path, address: str) -> Path:
-    """The shipped configuration, rules included, with the pages as targets and no waiting."""
-    settings = Settings.model_validate(
-        {
-            "data_dir": folder / "data",
-            "exporter": {"url": f"http://{address}/8.4"},
-            "action_api": {"url": f"http://{address}/actions"},
-            "prometheus": {"scrape_interval_seconds": 1, "evaluation_interval_seconds": 1},
-            "alerting": {"time_scale": 0.001},
-        }
-    )
-    write_all(settings, folder / "out", "native")
-    path = folder / "out" / "prometheus" / "prometheus.yml"
-    document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    first = next(job for job in document["scrape_configs"] if job["job_name"] == "pvewatch")
-    for name in ("9.2", "blind"):
-        job = {**first, "job_name": name, "metrics_path": f"/{name}/metrics"}
-        document["scrape_configs"].append(
-            {**job, "relabel_configs": [{"target_label": "job", "replacement": "pvewatch"}]}
-        )
-    path.write_text(yaml.safe_dump(document), encoding="utf-8")
-    return path
+@pytest.fixture(scope="module")
+def seen_nothing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
+    with fleet.nothing_yet(tmp_path_factory.mktemp("nothing")) as found:
+        yield found
 
 
-def value(url: str, query: str) -> float:
-    result = requests.get(f"{url}/api/v1/query", params={"query": query}, timeout=10).json()["data"]["result"]
-    return float(result[0]["value"][1]) if result else 0.0
+def test_every_scenario_with_a_cluster_is_simulated() -> None:
+    assert {FLEET, NOTHING_YET, *fleet.CLUSTERS} == set(SCENARIOS)
 
 
-@pytest.mark.parametrize("built", dashboards(), ids=lambda built: str(built.document["uid"]))
-def test_every_panel_shows_what_it_promises(prometheus_url: str, built: Built) -> None:
-    assert [str(finding) for finding in prove(prometheus_url, built)] == []
+@each_dashboard
+@pytest.mark.parametrize("scenario", [name for name in (*SCENARIOS, TWO) if name != NOTHING_YET])
+def test_every_panel_shows_what_it_promises(seen: Seen, built: Built, scenario: str) -> None:
+    assert [str(finding) for finding in prove(seen.url, built, scenario, seen.at)] == []
 
 
-def test_every_rule_can_be_evaluated_where_two_exporters_watch_one_cluster(prometheus_url: str) -> None:
-    groups = requests.get(f"{prometheus_url}/api/v1/rules", timeout=10).json()["data"]["groups"]
+@each_dashboard
+def test_nothing_is_shown_before_anything_is_there(seen_nothing: Seen, built: Built) -> None:
+    assert [str(finding) for finding in prove(seen_nothing.url, built, NOTHING_YET, seen_nothing.at)] == []
+
+
+def test_every_rule_can_be_evaluated_where_two_exporters_watch_one_cluster(seen: Seen) -> None:
+    groups = requests.get(f"{seen.url}/api/v1/rules", timeout=10).json()["data"]["groups"]
     health = {rule["name"]: (rule["health"], rule.get("lastError", "")) for group in groups for rule in group["rules"]}
     assert set(health.values()) == {("ok", "")}, health
 
@@ -164,12 +111,60 @@ def _lost_column(document: Document) -> None:
     ],
 )
 def test_a_dashboard_that_shows_something_else_is_objected_to(
-    prometheus_url: str, change: Callable[[Document], None], objection: str
+    seen: Seen, change: Callable[[Document], None], objection: str
 ) -> None:
     broken = replace(OVERVIEW, document=copy.deepcopy(OVERVIEW.document))
     change(broken.document)
-    findings: list[Finding] = prove(prometheus_url, broken)
-    assert objection in "\n".join(map(str, findings))
+    assert objection in "\n".join(map(str, prove(seen.url, broken, FLEET, seen.at)))
+
+
+@pytest.mark.parametrize(
+    ("promise", "objection"),
+    [
+        pytest.param(Query("", needs=[SEEN], values={FLEET: 3}), "instead of [3]", id="another number"),
+        pytest.param(Query("", needs=[replace(HA, name="nobody has this")]), "though HA manages", id="wrongly full"),
+    ],
+)
+def test_a_promise_that_is_not_kept_is_found(seen: Seen, promise: Query, objection: str) -> None:
+    broken = replace(OVERVIEW, promises=OVERVIEW.promises | {(1, "A"): promise})
+    assert objection in "\n".join(map(str, prove(seen.url, broken, FLEET, seen.at)))
+
+
+def shown(seen: Seen, uid: str, **chosen: str) -> dict[str, list[list[float]]]:
+    """Panel → the values of each of its queries, with these variables chosen."""
+    document = next(built.document for built in BUILT if built.document["uid"] == uid)
+    with requests.Session() as session:
+        asked = Asked(seen.url, seen.at, session)
+        return {
+            panel["title"]: [
+                [float(one["value"][1]) for one in asked.run(resolved(target["expr"], chosen), instant=True)]
+                for target in panel.get("targets", [])
+            ]
+            for panel in panels(document)
+        }
+
+
+def test_a_lost_node_is_shown_as_offline_with_its_guests_and_why_nothing_else_is_known(seen: Seen) -> None:
+    found = shown(seen, "pve-node", cluster="node-lost", node="pve2")
+    offline = list(NODE_STATES).index("offline") + 1
+    assert found["State"] == [[offline]]
+    assert found["CPU"] == [[]]
+    # What its guests last used is left: Proxmox VE repeats it for some minutes.
+    assert len(found["Guests on this node"][0]) == 3
+    could_be_read, errors, _ = found["Readings"]
+    assert set(could_be_read) == {0}
+    assert len(errors) == len(could_be_read)
+
+
+def test_a_hung_guest_is_shown_as_running_for_its_node_and_silent_inside(seen: Seen) -> None:
+    found = shown(seen, "pve-guest", cluster="hung-guest", guest="101")
+    running = list(GUEST_STATES).index("running") + 1
+    assert found["State"] == [[running]]
+    (silent,), (limit,) = found["Silence of the agent"]
+    assert silent > limit
+    assert found["CPU seen by the guest"] == [[]]
+    assert found["Alerts firing"] == [[1]]
+    assert found["Alerts over time"] == [[1]]
 
 
 def test_variables_are_put_in_as_grafana_does() -> None:

@@ -32,7 +32,8 @@ def loaded(path: Path) -> Any:
 def rules(out: Path) -> dict[str, dict[str, Any]]:
     """Alert name → rule, over all rendered rule files."""
     files = [loaded(path) for path in (out / "prometheus" / "rules").glob("*.yml")]
-    return {rule["alert"]: rule for document in files for group in document["groups"] for rule in group["rules"]}
+    found = [rule for document in files for group in document["groups"] for rule in group["rules"]]
+    return {rule["alert"]: rule for rule in found if "alert" in rule}
 
 
 @pytest.mark.parametrize("name", sorted(committed()))
@@ -89,6 +90,14 @@ def test_the_time_scale_multiplies_every_wait_and_nothing_else(tmp_path: Path) -
     }
     for name, rule in usual.items():
         assert {**rule, "for": None, "keep_firing_for": None} == {**fast[name], "for": None, "keep_firing_for": None}
+
+
+def test_a_group_with_an_interval_of_its_own_follows_the_time_scale_but_not_below_the_usual_interval(
+    tmp_path: Path,
+) -> None:
+    out = render(tmp_path, alerting={"time_scale": 0.05})
+    groups = loaded(out / "prometheus" / "rules" / "planning.yml")["groups"]
+    assert {group["name"]: group["interval"] for group in groups} == {"planning": "10s", "guest_usage": "12s"}
 
 
 def test_links_for_people_begin_with_the_configured_addresses(tmp_path: Path) -> None:
