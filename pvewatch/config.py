@@ -20,7 +20,6 @@ from pvewatch.environment import settings_from_environment
 from pvewatch.secrets import InternalSecret, Secret, SecretRef, read_internal_secret
 from pvewatch.settings import (
     ActionApiSettings,
-    AlertingSettings,
     AlertmanagerSettings,
     AutomationSettings,
     Cluster,
@@ -28,10 +27,11 @@ from pvewatch.settings import (
     GrafanaSettings,
     HostPort,
     PrometheusSettings,
-    Section,
     Settings,
     TokenRef,
 )
+from pvewatch.settings_alerting import AlertingSettings, Thresholds
+from pvewatch.settings_section import Section
 
 __all__ = [
     "ActionApiSettings",
@@ -49,6 +49,7 @@ __all__ = [
     "SecretRef",
     "Section",
     "Settings",
+    "Thresholds",
     "TokenRef",
     "internal_secret",
     "load_settings",

@@ -11,15 +11,15 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     field_validator,
     model_validator,
 )
 
 from pvewatch.secrets import SecretRef
+from pvewatch.settings_alerting import AlertingSettings, Thresholds
+from pvewatch.settings_section import Section
 
 DEFAULT_PVE_PORT = 8006
 
@@ -28,12 +28,6 @@ _FINGERPRINT = re.compile(r"^([0-9A-F]{2}:){31}[0-9A-F]{2}$")
 _TOKEN_ID = re.compile(r"^[^\s@!:/]+@[A-Za-z][A-Za-z0-9.\-_]+![A-Za-z][A-Za-z0-9.\-_]+$")
 _LISTEN = re.compile(r"^(\[[0-9a-fA-F:]+\]|[^\s:]+):(\d{1,5})$")
 _DURATION = re.compile(r"^\d+[hdwy]$")
-
-
-class Section(BaseModel):
-    """A part of the configuration: unknown settings are refused, values never change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 def check_fingerprint(value: str) -> str:
@@ -223,7 +217,7 @@ class ExporterSettings(Section):
     """For how long heartbeats of a guest are remembered that Proxmox VE does not list, or cannot be asked about."""
     max_heartbeat_bytes: int = Field(default=65536, ge=1024, le=1_048_576)
     """A larger heartbeat is refused."""
-    collectors: dict[str, CollectorSettings] = {}
+    collectors: dict[str, CollectorSettings] = Field(default={})
     """`name: {enabled, interval_seconds}` for single collectors; docs/metrics.md names them."""
 
     def collector(self, name: str) -> CollectorSettings:
@@ -342,13 +336,6 @@ class GrafanaSettings(Section):
     """Where Grafana answers, when that is not http://<listen>."""
 
 
-class AlertingSettings(Section):
-    """How the shipped rules are rendered."""
-
-    time_scale: float = Field(default=1.0, gt=0, le=10)
-    """Multiplies the `for:` of each rule; the demo lowers it."""
-
-
 def _own_url(listen: str, url: str | None) -> str:
     """`url`, or http:// with the address of `listen`; a wildcard address is reached over loopback."""
     if url:
@@ -371,6 +358,7 @@ class Settings(Section):
     alertmanager: AlertmanagerSettings = AlertmanagerSettings()
     grafana: GrafanaSettings = GrafanaSettings()
     alerting: AlertingSettings = AlertingSettings()
+    thresholds: Thresholds = Thresholds()
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:

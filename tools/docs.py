@@ -37,6 +37,7 @@ from pvewatch.cli import cli
 from pvewatch.config import Cluster, ExporterSettings, HostPort, Section, Settings, TokenRef
 from pvewatch.pve.privileges import NEEDS, ROLE_NAMES, Holder, Need, calls_of, in_words, role, versions
 from pvewatch.settings import CollectorSettings
+from pvewatch.settings_alerting import GuestThresholds, NodeThresholds, StorageThresholds
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH = 100
@@ -127,6 +128,9 @@ def _type(annotation: Any) -> str:
         Cluster: "cluster, see below",
         TokenRef: "token, see below",
         CollectorSettings: "`enabled`, `interval_seconds`",
+        GuestThresholds: "thresholds of guests",
+        NodeThresholds: "thresholds of nodes",
+        StorageThresholds: "thresholds of storages",
         str: "text",
         int: "whole number",
         float: "number",
