@@ -34,7 +34,7 @@ class AlertingSettings(Section):
     time_scale: float = Field(default=1.0, gt=0, le=10)
     """Multiplies the `for:` of each rule; the demo lowers it."""
     mode_by_tag: dict[Tag, Mode] = Field(default={}, max_length=MAX_ENTRIES)
-    """tag: `normal`, `log` (seen, but nobody is told and nothing is done) or `off` (no alerts). The strictest tag counts."""
+    """tag: `normal`, `log` (nobody is told, nothing is done) or `off` (no alerts). The strictest tag counts."""
     mode_by_guest: dict[GuestName, Mode] = Field(default={}, max_length=MAX_ENTRIES)
     """The same for single guests, as cluster/vmid; goes before their tags."""
 

@@ -36,7 +36,6 @@ class Webhook:
         """The guests of every message of that status, in order of arrival."""
         return [m["commonLabels"]["id"] for m in self.messages if m["status"] == status]
 
-
     def ids_told(self) -> set[str]:
         """The ids of all alerts in all messages."""
         return {alert["labels"]["id"] for m in self.messages for alert in m["alerts"] if "id" in alert["labels"]}
