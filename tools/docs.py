@@ -352,7 +352,8 @@ ALERTS = f"""# Alerts
 {NOTE}
 
 What the severities mean, which alert silences which, and how a guest is left out:
-[runbooks](runbooks/README.md). *After* is how long the condition has lasted when the alert fires, *kept* for how long it stays after the condition has gone.
+[runbooks](runbooks/README.md). *After* is how long the condition has lasted when the alert fires,
+*kept* for how long it stays after the condition has gone.
 
 | alert | severity | after | kept | meaning | rules |
 |---|---|---|---|---|---|
