@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from exporter import inventory, outcomes
+from exporter import inventory, outcomes, thresholds
 from exporter.collectors import COLLECTORS
 from exporter.collectors.selection import selected
 from exporter.discovery import Discovery, Watched
-from exporter.exposition import Page
+from exporter.exposition import Metric, Page
 from exporter.guest_detail import CALL_SECONDS, GuestReader
 from exporter.heartbeats.http import HeartbeatApp
 from exporter.heartbeats.keys import HeartbeatKeys
@@ -37,7 +37,19 @@ STOP_SECONDS = 1.0
 # Calls to the nodes of one cluster: what runs seldom waits for its turn.
 CALLS_PER_SECOND = 20.0
 CALLS_AT_ONCE = 60.0
-TABLES = (*((collector.name, collector.metrics) for collector in COLLECTORS), (EVERYTHING, outcomes.METRICS))
+
+
+def tables(settings: Callable[[], Settings]) -> tuple[tuple[str, tuple[Metric, ...]], ...]:
+    """The families about clusters in the order of the page, as (collector, its families)."""
+    return (
+        *((collector.name, collector.metrics) for collector in COLLECTORS),
+        ("resources", thresholds.metrics(settings)),
+        (EVERYTHING, outcomes.METRICS),
+    )
+
+
+# With the default configuration, for whoever asks what families there are.
+TABLES = tables(Settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +82,7 @@ class Exporter:
         self.own = OwnMetrics()
         self.discovery = Discovery(settings)
         self._clock = clock
-        self._page = Page(TABLES)
+        self._page = Page(tables(lambda: self.settings))
         self._ids: dict[str, tuple[Resources | None, Mapping[int, str] | None]] = {}
         self._uuids: dict[str, tuple[tuple[Snapshot, int], Mapping[str, str]]] = {}
         self._changing = threading.Lock()
@@ -137,8 +149,9 @@ class Exporter:
     def reload(self, settings: Settings, groups: tuple[Group, ...]) -> None:
         """Watch these clusters from now on; those that are configured as before are not touched.
 
-        A cluster with another token or other intervals keeps its figures until there are new ones. Raises ConfigError
-        with all clusters' mistakes, and then nothing has changed. Listeners and files stay as they were at the start.
+        A cluster with another token or other intervals keeps its figures until there are new ones. Thresholds and
+        alerting modes are shown as of now with each cluster's next answer. Raises ConfigError with all clusters'
+        mistakes, and then nothing has changed. Listeners and files stay as they were at the start.
         """
         identities = _identities(groups, settings.exporter)
         with self._changing:
@@ -152,7 +165,13 @@ class Exporter:
                 )
             kept = {id(watched) for watched in after.values()}
             ended = [watched for watched in before.values() if id(watched) not in kept]
-            self.settings = self.settings.model_copy(update={"clusters": settings.clusters})
+            self.settings = self.settings.model_copy(
+                update={
+                    "clusters": settings.clusters,
+                    "thresholds": settings.thresholds,
+                    "alerting": settings.alerting,
+                }
+            )
             # In one assignment: whoever is answering meanwhile sees all the old clusters or all the new ones.
             self._watched = after
             self.heartbeat_app.accept(frozenset(after))

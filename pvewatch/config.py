@@ -27,8 +27,9 @@ from pvewatch.settings import (
     Settings,
     TokenRef,
 )
+from pvewatch.settings_alerting import AlertingSettings, Thresholds
 from pvewatch.settings_base import Section
-from pvewatch.settings_engines import AlertingSettings, AlertmanagerSettings, GrafanaSettings, PrometheusSettings
+from pvewatch.settings_engines import AlertmanagerSettings, GrafanaSettings, PrometheusSettings
 
 __all__ = [
     "ActionApiSettings",
@@ -46,6 +47,7 @@ __all__ = [
     "SecretRef",
     "Section",
     "Settings",
+    "Thresholds",
     "TokenRef",
     "internal_secret",
     "load_settings",

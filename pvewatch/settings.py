@@ -18,8 +18,9 @@ from pydantic import (
 )
 
 from pvewatch.secrets import SecretRef
+from pvewatch.settings_alerting import AlertingSettings, Thresholds
 from pvewatch.settings_base import Listen, Seconds, Section, Url
-from pvewatch.settings_engines import AlertingSettings, AlertmanagerSettings, GrafanaSettings, PrometheusSettings
+from pvewatch.settings_engines import AlertmanagerSettings, GrafanaSettings, PrometheusSettings
 from pvewatch.settings_probes import BlackboxSettings, ProbesSettings
 
 DEFAULT_PVE_PORT = 8006
@@ -198,7 +199,7 @@ class ExporterSettings(Section):
     """For how long heartbeats of a guest are remembered that Proxmox VE does not list, or cannot be asked about."""
     max_heartbeat_bytes: int = Field(default=65536, ge=1024, le=1_048_576)
     """A larger heartbeat is refused."""
-    collectors: dict[str, CollectorSettings] = Field(default_factory=dict)
+    collectors: dict[str, CollectorSettings] = Field(default={})
     """`name: {enabled, interval_seconds}` for single collectors; docs/metrics.md names them."""
 
     def collector(self, name: str) -> CollectorSettings:
@@ -295,6 +296,7 @@ class Settings(Section):
     blackbox: BlackboxSettings = BlackboxSettings()
     probes: ProbesSettings = ProbesSettings()
     alerting: AlertingSettings = AlertingSettings()
+    thresholds: Thresholds = Thresholds()
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
 from pvewatch.settings_base import Listen, Seconds, Section, Url
 
@@ -55,10 +55,3 @@ class GrafanaSettings(Section):
     """Where `pvewatch up` lets Grafana listen."""
     url: Url | None = None
     """Where Grafana answers, when that is not http://<listen>."""
-
-
-class AlertingSettings(Section):
-    """How the shipped rules are rendered."""
-
-    time_scale: float = Field(default=1.0, gt=0, le=10)
-    """Multiplies the `for:` of each rule, and the interval of groups that have one; the demo lowers it."""

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Writes what is generated from the code: the references of settings, commands,
-metrics and permissions, and the agents' schema.
+metrics, permissions and alerts, and the agents' schema.
 
-python tools/docs.py            write docs/{configuration,commands,metrics,permissions}.md and
+python tools/docs.py            write docs/{configuration,commands,metrics,permissions,alerts}.md and
                                 agents/heartbeat.schema.json
 python tools/docs.py --check    write nothing; exit 1 and name what is not current
 """
@@ -16,6 +16,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
+import yaml
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel
@@ -37,6 +38,7 @@ from pvewatch.cli import cli
 from pvewatch.config import Cluster, ExporterSettings, HostPort, Section, Settings, TokenRef
 from pvewatch.pve.privileges import NEEDS, ROLE_NAMES, Holder, Need, calls_of, in_words, role, versions
 from pvewatch.settings import CollectorSettings
+from pvewatch.settings_alerting import GuestThresholds, NodeThresholds, StorageThresholds
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH = 100
@@ -127,6 +129,9 @@ def _type(annotation: Any) -> str:
         Cluster: "cluster, see below",
         TokenRef: "token, see below",
         CollectorSettings: "`enabled`, `interval_seconds`",
+        GuestThresholds: "thresholds of guests",
+        NodeThresholds: "thresholds of nodes",
+        StorageThresholds: "thresholds of storages",
         str: "text",
         int: "whole number",
         float: "number",
@@ -342,6 +347,38 @@ def _need(need: Need) -> str:
     return f"| {need.feature} | {calls} | {privilege} | {versions(need) or 'all'} | {without} | {need.loss} |"
 
 
+ALERTS = f"""# Alerts
+
+{NOTE}
+
+What the severities mean, which alert silences which, and how a guest is left out:
+[runbooks](runbooks/README.md). *After* is how long the condition has lasted when the alert fires,
+*kept* for how long it stays after the condition has gone.
+
+| alert | severity | after | kept | meaning | rules |
+|---|---|---|---|---|---|
+"""
+
+
+def alerts() -> str:
+    """docs/alerts.md out of prometheus/rules and the first sentence of each runbook."""
+    rows = []
+    for path in sorted((ROOT / "prometheus" / "rules").glob("*.yml")):
+        for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]:
+            for rule in group["rules"]:
+                if "alert" in rule:
+                    rows.append(_alert(rule, path.name))
+    return ALERTS + "\n".join(rows) + "\n"
+
+
+def _alert(rule: dict[str, Any], file: str) -> str:
+    name = rule["alert"]
+    page = (ROOT / "docs" / "runbooks" / f"{name}.md").read_text(encoding="utf-8")
+    meaning = page.split("**")[1].strip()
+    waits = f"{rule.get('for', 'at once')} | {rule.get('keep_firing_for', '')}"
+    return f"| [{name}](runbooks/{name}.md) | {rule['labels']['severity']} | {waits} | {meaning} | `{file}` |"
+
+
 def references() -> dict[Path, str]:
     """Every generated file with its text."""
     return {
@@ -349,6 +386,7 @@ def references() -> dict[Path, str]:
         ROOT / "docs" / "commands.md": commands(),
         ROOT / "docs" / "metrics.md": metrics(),
         ROOT / "docs" / "permissions.md": permissions(),
+        ROOT / "docs" / "alerts.md": alerts(),
         ROOT / "agents" / "heartbeat.schema.json": json_schema_text(),
     }
 

@@ -4,6 +4,7 @@
     pve_tasks_running{cluster="home",type="vzdump"} 1
     pve_task_last_failure_timestamp_seconds{cluster="home",type="vzdump"} 1795252644
     pve_task_last_success_timestamp_seconds{cluster="home",type="vzdump"} 1795166400
+    pve_guest_last_start_task_timestamp_seconds{cluster="home",id="qemu/100"} 1795252611
 
 By hand: `pvesh get /cluster/tasks`. Needs Sys.Audit on /: without it Proxmox VE shows only the token's own tasks, and
 nothing is told rather than half of it.
@@ -187,6 +188,12 @@ def _newest(*results: str) -> Callable[[View], Iterator[Sample]]:
     return samples
 
 
+def _booted(view: View) -> list[tuple[str, float]]:
+    """Guests that a task has started lately, and when."""
+    guests = view.resources.guests if view.resources else ()
+    return [(guest.id, view.boots[guest.vmid]) for guest in guests if guest.vmid in view.boots]
+
+
 METRICS = (
     Metric(
         "pve_tasks_finished_total",
@@ -209,6 +216,15 @@ METRICS = (
         "When a task of this type last ended well, warnings included; absent when none was seen.",
         ("type",),
         _newest("ok", "warning"),
+    ),
+    Metric(
+        "pve_guest_last_start_task_timestamp_seconds",
+        "gauge",
+        "When a task last started, restarted or reset the guest; absent once the task has left Proxmox VE's list.",
+        ("id",),
+        lambda view: (((guest,), at) for guest, at in _booted(view)),
+        reads=("resources",),
+        made_of=_booted,
     ),
 )
 

@@ -220,13 +220,6 @@ def families(
             tuple((labels, record.last_seen) for labels, record in known),
         ),
         HeartbeatFamily(
-            "pvewatch_threshold",
-            "gauge",
-            "The limit that alerts compare a figure with; heartbeat_age_seconds: older than this is silent.",
-            (*_GUEST, "figure"),
-            tuple(((*labels, "heartbeat_age_seconds"), timeout) for labels, _ in known),
-        ),
-        HeartbeatFamily(
             "pvewatch_heartbeats_received_total",
             "counter",
             "Heartbeats of the guest that were accepted and are on disk.",

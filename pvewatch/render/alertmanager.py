@@ -8,7 +8,18 @@ from pvewatch.config import Settings
 from pvewatch.render import durations
 from pvewatch.render.layouts import Layout
 
-GUEST_ALERTS = ("GuestDown", "GuestHeartbeatMissing", "ServiceProbeFailing")
+# What a lost node or a lock explains.
+GUEST_ALERTS = (
+    "GuestDown",
+    "GuestHeartbeatMissing",
+    "GuestPausedByError",
+    "GuestCpuHigh",
+    "GuestMemoryHigh",
+    "GuestFilesystemFilling",
+    "GuestRestarted",
+    "GuestClockOff",
+    "ServiceProbeFailing",
+)
 PEOPLE = "people"
 ACTION_API = "action-api"
 NOBODY = "nobody"
@@ -36,6 +47,8 @@ def alertmanager_config(settings: Settings, layout: Layout) -> dict[str, Any]:
             {"name": NOBODY},
         ],
         "inhibit_rules": [
+            # Without quorum nodes see each other as gone.
+            _inhibit("QuorumLost", ("NodeDown",), ["cluster"]),
             # A lost node explains its guests.
             _inhibit("NodeDown", GUEST_ALERTS, ["cluster", "node"]),
             # A guest that is silent inside explains its services.
@@ -43,7 +56,15 @@ def alertmanager_config(settings: Settings, layout: Layout) -> dict[str, Any]:
             # A lock (backup, migration, snapshot) explains its guest.
             _inhibit("GuestLocked", GUEST_ALERTS, ["cluster", "id"]),
             # Who cannot see says nothing about what is there.
-            _inhibit("ExporterBlind", ("NodeDown", *GUEST_ALERTS), ["cluster"]),
+            _inhibit("ExporterBlind", ("NodeDown", "CollectorFailing", *GUEST_ALERTS), ["cluster"]),
+            # HA that has given up is why the guest is down.
+            _inhibit("HaGuestError", ("GuestDown",), ["cluster", "id"]),
+            # What is only to be logged is told to nobody, by no route: Watchdog always fires.
+            {
+                "source_matchers": ['alertname = "Watchdog"'],
+                "target_matchers": ['alerting = "log"'],
+                "equal": [],
+            },
         ],
     }
 

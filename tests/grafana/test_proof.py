@@ -54,8 +54,16 @@ def test_nothing_is_shown_before_anything_is_there(seen_nothing: Seen, built: Bu
 
 def test_every_rule_can_be_evaluated_where_two_exporters_watch_one_cluster(seen: Seen) -> None:
     groups = requests.get(f"{seen.url}/api/v1/rules", timeout=10).json()["data"]["groups"]
-    health = {rule["name"]: (rule["health"], rule.get("lastError", "")) for group in groups for rule in group["rules"]}
-    assert set(health.values()) == {("ok", "")}, health
+    rules = [rule for group in groups for rule in group["rules"]]
+    wrong = {rule["name"]: rule.get("lastError", "") for rule in rules if rule["health"] not in ("ok", "unknown")}
+    # Groups with an interval of minutes have not had their turn yet: their expressions are asked for instead.
+    for rule in rules:
+        if rule["health"] == "unknown":
+            query = {"query": rule["query"]}
+            answer = requests.get(f"{seen.url}/api/v1/query", params=query, timeout=10).json()
+            if answer["status"] != "success":
+                wrong[rule["name"]] = answer["error"]
+    assert wrong == {}
 
 
 def with_query(old: str, new: str) -> Callable[[Document], None]:

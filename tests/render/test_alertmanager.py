@@ -36,6 +36,10 @@ class Webhook:
         """The guests of every message of that status, in order of arrival."""
         return [m["commonLabels"]["id"] for m in self.messages if m["status"] == status]
 
+    def ids_told(self) -> set[str]:
+        """The ids of all alerts in all messages."""
+        return {alert["labels"]["id"] for m in self.messages for alert in m["alerts"] if "id" in alert["labels"]}
+
 
 @pytest.fixture
 def webhook() -> Iterator[tuple[str, Webhook]]:
@@ -174,3 +178,49 @@ def test_people_hear_at_once_where_nothing_is_recovered_automatically(tmp_path: 
 def people_wait(config: Path) -> object:
     routes = yaml.safe_load(config.read_text(encoding="utf-8"))["route"]["routes"]
     return next(r["group_wait"] for r in routes if r["receiver"] == "people")
+
+
+def told_people(config: Path, url: str, group_wait: str) -> Path:
+    """The rendered configuration with a webhook for people, and waits as short as a test can bear."""
+    document = yaml.safe_load(config.read_text(encoding="utf-8"))
+    people = next(receiver for receiver in document["receivers"] if receiver["name"] == "people")
+    people["webhook_configs"] = [{"url": f"{url}/people"}]
+    for route in (document["route"], *document["route"]["routes"]):
+        route.update({"group_wait": group_wait, "group_interval": "1s"})
+    config.write_text(yaml.safe_dump(document), encoding="utf-8")
+    return config
+
+
+def test_a_lost_node_with_two_hundred_guests_makes_a_handful_of_messages_and_none_of_a_guest(
+    tmp_path: Path, webhook: tuple[str, Webhook]
+) -> None:
+    url, received = webhook
+    config = told_people(rendered(tmp_path, **fast(url)), url, "2s")
+    lost = {"alertname": "NodeDown", "severity": "critical", "cluster": "lab", "id": "node/pve1", "node": "pve1"}
+    at_risk = {"alertname": "QuorumAtRisk", "severity": "warning", "cluster": "lab"}
+    elsewhere = {**GUEST, "alertname": "GuestDown", "severity": "critical", "id": "qemu/900", "node": "pve2"}
+    guests = [{**GUEST, "id": f"qemu/{vmid}", "vmid": str(vmid)} for vmid in range(1000, 1200)]
+    # As if every guest's alerts came all the same, and before that of the node.
+    storm = [{**SILENT, **guest} for guest in guests]
+    storm += [{**guest, "alertname": "GuestDown", "severity": "critical"} for guest in guests]
+    with alertmanager(config, tmp_path / "alertmanager") as am:
+        post(am, *storm, lost, at_risk)
+        # One more, of a guest of another node: by the time it is told, the groups of the storm have been flushed.
+        wait_until(lambda: len(received.messages) >= 2, "the messages of the storm")
+        post(am, elsewhere)
+        wait_until(lambda: "qemu/900" in received.ids_told(), "the message of the other node's guest")
+    told = [message["commonLabels"]["alertname"] for message in received.messages]
+    assert sorted(told) == ["GuestDown", "NodeDown", "QuorumAtRisk"]
+    assert received.ids_told() == {"node/pve1", "qemu/900"}
+
+
+def test_what_is_only_to_be_logged_is_told_to_nobody(tmp_path: Path, webhook: tuple[str, Webhook]) -> None:
+    url, received = webhook
+    config = told_people(rendered(tmp_path, **fast(url)), url, "1s")
+    with alertmanager(config, tmp_path / "alertmanager") as am:
+        post(am, {"alertname": "Watchdog", "severity": "none"})
+        post(am, {**SILENT, "alerting": "log"})
+        wait_until(lambda: bool(requests.get(f"{am}/api/v2/alerts?inhibited=true", timeout=5).json()), "the alerts")
+        post(am, {**SILENT, "id": "qemu/102", "vmid": "102"})
+        wait_until(lambda: "qemu/102" in received.ids_told(), "another guest's alert")
+    assert received.ids_told() == {"qemu/102"}

@@ -39,7 +39,6 @@ def test_a_fresh_heartbeat_gives_every_family(record: Record, example: dict[str,
     assert found.pop("pvewatch_heartbeats_rejected_total")[("unauthorized",)] == 4
     assert found == {
         "pvewatch_heartbeat_last_seen_timestamp_seconds": {guest: NOW - 20},
-        "pvewatch_threshold": {(*guest, "heartbeat_age_seconds"): 180},
         "pvewatch_heartbeats_received_total": {guest: 42},
         "pvewatch_heartbeats_late_total": {guest: 2},
         "pvewatch_heartbeats_missed_total": {guest: 5},
@@ -74,7 +73,6 @@ def test_figures_of_a_silent_guest_disappear_and_its_last_seen_stays(record: Rec
     assert "pvewatch_agent_cpu_usage_ratio" in fresh
     assert set(silent) == {
         "pvewatch_heartbeat_last_seen_timestamp_seconds",
-        "pvewatch_threshold",
         "pvewatch_heartbeats_received_total",
         "pvewatch_heartbeats_rejected_total",
         "pvewatch_heartbeats_late_total",
