@@ -21,6 +21,7 @@ from pathlib import Path
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
 _BRIDGE = "docker0"
+_BRIDGE_PATH = Path("/sys/class/net") / _BRIDGE
 _IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 _FIREWALL_TABLES = ("filter", "nat")
 
@@ -59,9 +60,18 @@ def missing_parts() -> list[str]:
     absent = sorted({package for program, package in packages.items() if not shutil.which(program)})
     if absent:
         problems.append(f"run: apt-get install -y --no-install-recommends {' '.join(absent)}")
-    if Path(f"/sys/class/net/{_BRIDGE}").exists():
+    if _BRIDGE_PATH.exists() and not _left_behind():
         problems.append(f"the bridge {_BRIDGE} is there: another Docker engine uses this machine; stop it first")
     return problems
+
+
+def _left_behind() -> bool:
+    """Whether the bridge is all that is left of an engine: nothing is attached to it, and no engine runs."""
+    for name in Path("/proc").glob("[0-9]*/comm"):
+        with contextlib.suppress(OSError):  # a process may end while it is looked at
+            if name.read_text(encoding="utf-8").strip() == "dockerd":
+                return False
+    return not list(_BRIDGE_PATH.glob("brif/*"))
 
 
 @contextlib.contextmanager
@@ -90,7 +100,11 @@ def running_engine(environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
     log = home / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            ["dockerd", "--config-file", home / "daemon.json"], stdout=output, stderr=output, start_new_session=True
+            # The engine ends with the tests even where they are killed and nothing below runs.
+            ["setpriv", "--pdeathsig", "TERM", "dockerd", "--config-file", home / "daemon.json"],
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
     try:
         _await_engine(process, client, log)
@@ -146,6 +160,6 @@ def _restore_network(forwarding: str, firewall: dict[str, list[str]]) -> None:
                 run([*command, verb, chain])
         for rule in (rule for rule in before if rule.startswith("-P ")):
             run([*command, *rule.split()])
-    if Path(f"/sys/class/net/{_BRIDGE}").exists():
+    if _BRIDGE_PATH.exists():
         run(["ip", "link", "delete", _BRIDGE])
     _IP_FORWARD.write_text(forwarding)

@@ -209,7 +209,8 @@ def test_a_hung_guest_is_reset_once_and_its_heartbeat_ends_the_incident(
     eventually(lambda: last(sqlite_store).closed_at, "the end of the incident")
     assert (last(sqlite_store).state, last(sqlite_store).attempts) == ("recovered", 1)
     assert tasks(simulator, 101) == {"qmreset": 1}
-    events = [entry.event for entry in reversed(sqlite_store.audit.recent())]
+    # A worker that looks again before this test has let the guest speak refuses a second reset, which is right.
+    events = [entry.event for entry in reversed(sqlite_store.audit.recent()) if entry.event != "action.refused"]
     assert events == ["incident.opened", "action.requested", "action.succeeded", "incident.recovered"]
 
 
