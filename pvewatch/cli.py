@@ -150,10 +150,11 @@ def check(settings: SettingsSource, as_json: bool) -> None:
 @click.pass_obj
 def render(settings: SettingsSource, out: Path, layout: Any) -> None:
     """Write the configuration of Prometheus, Alertmanager and Grafana."""
-    from pvewatch.render import write_all
+    from pvewatch.render import notices, write_all
 
+    loaded = settings.load()
     try:
-        written = write_all(settings.load(), out, layout)
+        written = write_all(loaded, out, layout)
     except OSError as error:
         place = error.filename or out
         raise click.ClickException(
@@ -161,6 +162,8 @@ def render(settings: SettingsSource, out: Path, layout: Any) -> None:
         ) from error
     for path in written:
         click.echo(path)
+    for notice in notices(loaded):
+        click.secho(notice, fg="yellow", err=True)
 
 
 @cli.command("agent-token")

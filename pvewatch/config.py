@@ -15,9 +15,11 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from pvewatch.channels import SecretSource
 from pvewatch.config_problems import ConfigError, Problem, problems_of
 from pvewatch.environment import settings_from_environment
 from pvewatch.secrets import InternalSecret, Secret, SecretRef, read_internal_secret
+from pvewatch.section import Section
 from pvewatch.settings import (
     ActionApiSettings,
     AlertingSettings,
@@ -28,7 +30,6 @@ from pvewatch.settings import (
     GrafanaSettings,
     HostPort,
     PrometheusSettings,
-    Section,
     Settings,
     TokenRef,
 )
@@ -134,7 +135,7 @@ def _section_fields() -> dict[str, dict[str, Any]]:
         annotation = field.annotation
         if isinstance(annotation, type) and issubclass(annotation, Section):
             sections[name] = {key: value.annotation for key, value in annotation.model_fields.items()}
-        elif name != "clusters":
+        elif name not in ("clusters", "channels"):
             sections[""][name] = annotation
     return sections
 
@@ -158,4 +159,18 @@ def _absolute(settings: Settings, base: Path) -> Settings:
             "heartbeat_tls_key": fix(settings.exporter.heartbeat_tls_key),
         }
     )
-    return settings.model_copy(update={"clusters": clusters, "data_dir": fix(settings.data_dir), "exporter": exporter})
+
+    def fix_source(value: object) -> object:
+        return value.model_copy(update={"file": fix(value.file)}) if isinstance(value, SecretSource) else value
+
+    channels = tuple(
+        channel.model_copy(update={name: fix_source(value) for name, value in channel}) for channel in settings.channels
+    )
+    return settings.model_copy(
+        update={
+            "clusters": clusters,
+            "data_dir": fix(settings.data_dir),
+            "exporter": exporter,
+            "channels": channels,
+        }
+    )

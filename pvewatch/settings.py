@@ -11,15 +11,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     field_validator,
     model_validator,
 )
 
+from pvewatch.channels import Channel
 from pvewatch.secrets import SecretRef
+from pvewatch.section import Seconds, Section, Url
 
 DEFAULT_PVE_PORT = 8006
 
@@ -28,12 +28,6 @@ _FINGERPRINT = re.compile(r"^([0-9A-F]{2}:){31}[0-9A-F]{2}$")
 _TOKEN_ID = re.compile(r"^[^\s@!:/]+@[A-Za-z][A-Za-z0-9.\-_]+![A-Za-z][A-Za-z0-9.\-_]+$")
 _LISTEN = re.compile(r"^(\[[0-9a-fA-F:]+\]|[^\s:]+):(\d{1,5})$")
 _DURATION = re.compile(r"^\d+[hdwy]$")
-
-
-class Section(BaseModel):
-    """A part of the configuration: unknown settings are refused, values never change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 def check_fingerprint(value: str) -> str:
@@ -88,15 +82,7 @@ def _listen(value: str) -> str:
     return value
 
 
-def _url(value: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/]+(/[^\s]*)?", value):
-        raise ValueError("write a full address such as http://127.0.0.1:9221")
-    return value.rstrip("/")
-
-
 Listen = Annotated[str, AfterValidator(_listen)]
-Url = Annotated[str, AfterValidator(_url)]
-Seconds = Annotated[float, Field(gt=0, le=31_536_000)]
 
 
 class TokenRef(Section):
@@ -283,6 +269,8 @@ class AlertmanagerSettings(Section):
     """How long a group waits before it tells of new alerts."""
     repeat_interval_seconds: Seconds = 14400
     """After which time an unchanged alert is told again."""
+    version: str | None = Field(default=None, pattern=r"^\d+\.\d+(\.\d+)?$")
+    """The version that will read what `pvewatch render` writes; `pvewatch up` asks the one that it starts."""
 
 
 class GrafanaSettings(Section):
@@ -323,6 +311,8 @@ class Settings(Section):
     alertmanager: AlertmanagerSettings = AlertmanagerSettings()
     grafana: GrafanaSettings = GrafanaSettings()
     alerting: AlertingSettings = AlertingSettings()
+    channels: Annotated[tuple[Channel, ...], Field(max_length=50)] = ()
+    """Who is told, and how; see docs/notifications.md."""
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
@@ -330,11 +320,19 @@ class Settings(Section):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"clusters: the name {twice[0]!r} is used twice; every cluster needs a name of its own")
+        channels = [channel.name for channel in self.channels]
+        twice = sorted({name for name in channels if channels.count(name) > 1})
+        if twice:
+            raise ValueError(f"channels: the name {twice[0]!r} is used twice; every channel needs a name of its own")
         return self
 
     def cluster(self, name: str) -> Cluster | None:
         """The cluster of that name, or None."""
         return next((cluster for cluster in self.clusters if cluster.name == name), None)
+
+    def channel(self, name: str) -> Channel | None:
+        """The channel of that name, or None."""
+        return next((channel for channel in self.channels if channel.name == name), None)
 
     @property
     def exporter_url(self) -> str:

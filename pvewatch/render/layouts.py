@@ -17,6 +17,8 @@ LayoutName = Literal["native", "compose"]
 
 # Alertmanager's container sees its own configuration and nothing of pvewatch's data: it gets a copy beside that.
 WEBHOOK_SECRET_COPY = "alertmanager/webhook-secret"  # noqa: S105  the path of a secret, not one
+CHANNEL_SECRETS = "alertmanager/channel-secrets"
+TEMPLATES = "alertmanager/templates"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ class Layout:
     alertmanager: Target
     rules: str
     webhook_secret: str
+    channel_secrets: str
+    templates: str
     dashboards: str
 
 
@@ -63,6 +67,8 @@ def layout(settings: Settings, name: LayoutName, out: Path) -> Layout:
             alertmanager=Target("http", "alertmanager:9093"),
             rules="/etc/prometheus/rules/*.yml",
             webhook_secret=f"/etc/{WEBHOOK_SECRET_COPY}",
+            channel_secrets=f"/etc/{CHANNEL_SECRETS}",
+            templates=f"/etc/{TEMPLATES}/*.tmpl",
             dashboards="/etc/grafana/pvewatch/dashboards",
         )
     out = out.absolute()
@@ -73,5 +79,7 @@ def layout(settings: Settings, name: LayoutName, out: Path) -> Layout:
         alertmanager=Target.of(settings.alertmanager_url),
         rules=str(out / "prometheus" / "rules" / "*.yml"),
         webhook_secret=str(internal_secret_file(settings.data_dir, "webhook").absolute()),
+        channel_secrets=str(out / CHANNEL_SECRETS),
+        templates=str(out / TEMPLATES / "*.tmpl"),
         dashboards=str(out / "grafana" / "dashboards"),
     )
