@@ -10,15 +10,19 @@ from __future__ import annotations
 
 from action_api.store.audit import Audit, Counters
 from action_api.store.database import Database, open_database
+from action_api.store.deliveries import Deliveries, QueueFull
 from action_api.store.incidents import Incidents
 from action_api.store.people import Confirmations, LoginFailures, Sessions, Users
 from action_api.store.records import (
+    DELIVERY_STATES,
     FINISHED_STATES,
     INCIDENT_STATES,
     UNFINISHED_STATES,
     ActionRun,
     AuditEntry,
     Confirmation,
+    Delivery,
+    DeliveryState,
     GuestBusy,
     Incident,
     IncidentState,
@@ -34,17 +38,21 @@ from action_api.store.records import (
 from action_api.store.runs import Runs
 
 __all__ = [
+    "DELIVERY_STATES",
     "FINISHED_STATES",
     "INCIDENT_STATES",
     "UNFINISHED_STATES",
     "ActionRun",
     "AuditEntry",
     "Confirmation",
+    "Delivery",
+    "DeliveryState",
     "GuestBusy",
     "Incident",
     "IncidentState",
     "NameTaken",
     "Origin",
+    "QueueFull",
     "Role",
     "RunEvent",
     "RunState",
@@ -69,6 +77,7 @@ class Store:
         self.counters = Counters(database)
         self.runs = Runs(database)
         self.incidents = Incidents(database)
+        self.deliveries = Deliveries(database)
 
     def close(self) -> None:
         """Close all connections."""
