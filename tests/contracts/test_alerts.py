@@ -19,7 +19,7 @@ from pvewatch.render.links import DEFAULT_GRAFANA_URL, DEFAULT_PUBLIC_URL
 ROOT = Path(__file__).resolve().parents[2]
 RUNBOOKS = ROOT / "docs" / "runbooks"
 SEVERITIES = {"critical", "warning", "none"}
-ANNOTATIONS = {"summary", "description", "runbook_url", "dashboard_url", "action_url"}
+ANNOTATIONS = {"summary", "description", "runbook_url", "dashboard_url", "action_url", "silence_url"}
 HEADINGS = ("## What it means", "## Look first", "## Mend", "## When to silence")
 
 # Of Prometheus itself, not of our pages.
@@ -63,6 +63,11 @@ def test_the_links_of_an_alert_are_computed_not_typed(name: str) -> None:
     assert notes["runbook_url"] == runbook_url(Settings(), name)
     assert notes["dashboard_url"].startswith(f"{DEFAULT_GRAFANA_URL}/d/")
     assert notes["action_url"].startswith(f"{DEFAULT_PUBLIC_URL}/")
+    # What the alert is about; one that is about no cluster only leads to the page.
+    scopes = ("cluster={{ $labels.cluster }}", "id={{ $labels.id }}", "node={{ $labels.node }}")
+    address, _, query = notes["silence_url"].partition("?")
+    assert address == f"{DEFAULT_PUBLIC_URL}/maintenance"
+    assert query in ("", scopes[0], "&".join(scopes[:2]), f"{scopes[0]}&{scopes[2]}")
 
 
 @each_alert
