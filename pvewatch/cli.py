@@ -66,6 +66,7 @@ class _Lazy(click.Group):
     cls=_Lazy,
     lazy={
         "demo": "pvewatch.stack.cli:demo",
+        "maintenance": "action_api.maintenance_cli:maintenance",
         "simulator": "pvewatch.simulator.cli:simulator",
         "up": "pvewatch.stack.cli:up",
         "user": "action_api.people_cli:user",

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import requests
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-MAX_ANSWER_BYTES = 16 * 1024 * 1024
-_CONNECT_TIMEOUT_SECONDS = 2.0
-
-
-class AlertsUnavailable(Exception):
-    """Prometheus or Alertmanager could not be asked; the message says which, where and why."""
+from action_api.neighbours import NeighbourUnavailable, ask
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,34 +49,38 @@ class _Alert(_Labels):
 
 
 def firing_alerts(prometheus_url: str, cluster: str, *, timeout_seconds: float) -> tuple[Mapping[str, str], ...]:
-    """The labels of all alerts that fire for a cluster. Raises AlertsUnavailable.
+    """The labels of all alerts that fire for a cluster. Raises NeighbourUnavailable.
 
     By hand: curl 'http://127.0.0.1:9090/api/v1/query?query=ALERTS{alertstate="firing",cluster="home"}'
     """
     query = f'ALERTS{{alertstate="firing",cluster="{cluster}"}}'  # a cluster's name needs no quoting
-    document = _get("Prometheus", f"{prometheus_url}/api/v1/query", {"query": query}, timeout_seconds)
+    document = ask(
+        "Prometheus", f"{prometheus_url}/api/v1/query", params={"query": query}, timeout_seconds=timeout_seconds
+    )
     try:
         answer = _QueryAnswer.model_validate(document)
     except ValidationError as error:
-        raise AlertsUnavailable(f"Prometheus at {prometheus_url} gave an answer of another shape") from error
+        raise NeighbourUnavailable(f"Prometheus at {prometheus_url} gave an answer of another shape") from error
     return tuple(series.metric for series in answer.data.result)
 
 
 def alert_state(
     alertmanager_url: str, *, alertname: str, cluster: str, guest_id: str, timeout_seconds: float
 ) -> AlertState:
-    """Whether Alertmanager knows the guest's alert, and what silences or inhibits it. Raises AlertsUnavailable.
+    """Whether Alertmanager knows the guest's alert, and what silences or inhibits it. Raises NeighbourUnavailable.
 
     By hand: amtool alert query --inhibited --silenced alertname=GuestHeartbeatMissing cluster=home id=qemu/100
     """
     filters = [f'alertname="{alertname}"', f'cluster="{cluster}"', f'id="{guest_id}"']
-    document = _get("Alertmanager", f"{alertmanager_url}/api/v2/alerts", {"filter": filters}, timeout_seconds)
+    document = ask(
+        "Alertmanager", f"{alertmanager_url}/api/v2/alerts", params={"filter": filters}, timeout_seconds=timeout_seconds
+    )
     if not isinstance(document, list):
-        raise AlertsUnavailable(f"Alertmanager at {alertmanager_url} gave an answer of another shape")
+        raise NeighbourUnavailable(f"Alertmanager at {alertmanager_url} gave an answer of another shape")
     try:
         alerts = [_Alert.model_validate(row) for row in document]
     except ValidationError as error:
-        raise AlertsUnavailable(f"Alertmanager at {alertmanager_url} gave an answer of another shape") from error
+        raise NeighbourUnavailable(f"Alertmanager at {alertmanager_url} gave an answer of another shape") from error
     for alert in alerts:
         if alert.status.silencedBy:
             return AlertState(True, "a silence")
@@ -93,25 +89,3 @@ def alert_state(
         if alert.status.state == "suppressed":
             return AlertState(True, "suppressed")
     return AlertState(bool(alerts), None)
-
-
-def _get(who: str, url: str, params: Mapping[str, Any], timeout_seconds: float) -> Any:
-    """One bounded GET. The whole answer, not each read of it, has to come in time."""
-    deadline = time.monotonic() + timeout_seconds
-    timeouts = (min(_CONNECT_TIMEOUT_SECONDS, timeout_seconds), timeout_seconds)
-    try:
-        with requests.Session() as session:
-            session.trust_env = False  # a neighbour is asked directly, never by a proxy of the environment
-            with session.get(url, params=params, timeout=timeouts, allow_redirects=False, stream=True) as answer:
-                if answer.status_code != 200:
-                    raise AlertsUnavailable(f"{who} at {url} answered {answer.status_code}")
-                body = bytearray()
-                for chunk in answer.iter_content(65536):
-                    body += chunk
-                    if len(body) > MAX_ANSWER_BYTES or time.monotonic() > deadline:
-                        raise AlertsUnavailable(f"{who} at {url} answers too much or too slowly")
-            return json.loads(body)
-    except requests.RequestException as error:
-        raise AlertsUnavailable(f"{who} at {url} does not answer ({type(error).__name__})") from error
-    except ValueError as error:
-        raise AlertsUnavailable(f"{who} at {url} does not answer in JSON") from error

@@ -113,13 +113,15 @@ def heartbeat(*, silent: bool) -> HeartbeatEntry:
     )
 
 
-def settings_for(folder: Path, **action_api: object) -> Settings:
+def settings_for(folder: Path, alertmanager_url: str = "http://127.0.0.1:1", **action_api: object) -> Settings:
     """Settings with both clusters, and a data directory below `folder`."""
     return Settings.model_validate(
         {
             "clusters": [Cluster.model_validate({"name": n, "hosts": [f"{n}.example"]}) for n in ("alpha", "beta")],
             "data_dir": folder,
             "action_api": action_api,
+            # Whatever answers on this machine's own Alertmanager port is none of these tests' business.
+            "alertmanager": {"url": alertmanager_url},
         }
     )
 
