@@ -1,4 +1,4 @@
-"""Secrets: where they are, how they are read, and the three that pvewatch makes for itself.
+"""Secrets: where they are, how they are read, and the four that pvewatch makes for itself.
 
 A `Secret` shows itself only through `.reveal()`, so that no log line, page, traceback or repr can hold one by accident.
 """
@@ -15,7 +15,7 @@ from typing import Literal
 
 from pvewatch.config_problems import ConfigError, Problem
 
-InternalSecret = Literal["heartbeat", "inventory", "webhook"]
+InternalSecret = Literal["heartbeat", "inventory", "pve-notifications", "webhook"]
 
 
 class Secret:
@@ -80,8 +80,8 @@ def internal_secret_file(data_dir: Path, name: InternalSecret) -> Path:
 def read_internal_secret(data_dir: Path, name: InternalSecret, *, create: bool = False) -> Secret:
     """Read one of pvewatch's own secrets.
 
-    `heartbeat`: agents' tokens derive from it. `inventory`: the action API reads the exporter with it. `webhook`:
-    Alertmanager calls the action API with it.
+    `heartbeat`: agents' tokens derive from it. `inventory`: the action API reads the exporter with it.
+    `pve-notifications`: Proxmox VE calls the action API with it. `webhook`: Alertmanager does.
     With `create` it is made on first use (43 characters, mode 0600); two processes starting at once agree on one.
     Raises ConfigError when it is missing and may not be made, or cannot be.
     """

@@ -13,6 +13,7 @@ from action_api.store.database import Database, open_database
 from action_api.store.deliveries import Deliveries, QueueFull
 from action_api.store.incidents import Incidents
 from action_api.store.people import Confirmations, LoginFailures, Sessions, Users
+from action_api.store.pve_alerts import PveAlerts, TooManyAlerts
 from action_api.store.records import (
     DELIVERY_STATES,
     FINISHED_STATES,
@@ -28,6 +29,7 @@ from action_api.store.records import (
     IncidentState,
     NameTaken,
     Origin,
+    PveAlert,
     Role,
     RunEvent,
     RunState,
@@ -52,6 +54,7 @@ __all__ = [
     "IncidentState",
     "NameTaken",
     "Origin",
+    "PveAlert",
     "QueueFull",
     "Role",
     "RunEvent",
@@ -59,6 +62,7 @@ __all__ = [
     "Session",
     "Store",
     "StoreUnavailable",
+    "TooManyAlerts",
     "User",
     "open_store",
 ]
@@ -78,6 +82,7 @@ class Store:
         self.runs = Runs(database)
         self.incidents = Incidents(database)
         self.deliveries = Deliveries(database)
+        self.pve_alerts = PveAlerts(database)
 
     def close(self) -> None:
         """Close all connections."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -195,3 +196,14 @@ class Delivery:
     interrupted: bool
     last_error: str | None
     finished_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PveAlert:
+    """A notification of Proxmox VE as an alert. Times are unix seconds; ``said_at`` is by the clock of the node."""
+
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    said_at: float
+    starts_at: float
+    ends_at: float

@@ -210,6 +210,18 @@ deliveries = Table(
 Index("ix_deliveries_channel_digest", deliveries.c.channel, deliveries.c.digest)
 Index("ix_deliveries_next_at", deliveries.c.next_at, sqlite_where=text(WAITING), postgresql_where=text(WAITING))
 
+pve_alerts = Table(
+    "pve_alerts",
+    metadata,
+    # A hash of the labels: what makes two alerts the same.
+    Column("key", String(64), primary_key=True),
+    Column("labels", Text, nullable=False),
+    Column("annotations", Text, nullable=False),
+    Column("said_at", Double, nullable=False),
+    Column("starts_at", Double, nullable=False),
+    Column("ends_at", Double, nullable=False),
+)
+
 counters = Table(
     "counters",
     metadata,
