@@ -20,6 +20,12 @@ from action_api.store import Store
 # Family in the store → name without _total, help, label names.
 COUNTERS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     ("actions", "pvewatch_actions", "Action runs that ended, by outcome.", ("action", "origin", "outcome")),
+    (
+        "deliveries",
+        "pvewatch_notifications",
+        "Attempts of the relay to deliver a message: sent, failed (tried again), dead (given up).",
+        ("channel", "outcome"),
+    ),
     ("logins", "pvewatch_logins", "Attempts to sign in.", ("outcome",)),
     ("refusals", "pvewatch_refusals", "Action runs refused, by reason.", ("reason",)),
     ("webhooks", "pvewatch_webhooks", "Messages to the webhooks.", ("outcome",)),
@@ -59,3 +65,10 @@ class StoreCollector:
         for run_state, count in self._store.runs.count_by_state().items():
             queue.add_metric([run_state], count)
         yield queue
+        waiting = GaugeMetricFamily(
+            "pvewatch_notification_queue_length", "Messages of the relay that are kept.", labels=("channel", "state")
+        )
+        for (channel, delivery_state), count in sorted(self._store.deliveries.count_by_channel().items()):
+            if delivery_state != "sent":
+                waiting.add_metric([channel, delivery_state], count)
+        yield waiting

@@ -65,6 +65,7 @@ def _route(settings: Settings) -> dict[str, Any]:
         "repeat_interval": durations.written(am.repeat_interval_seconds),
         "routes": [
             {"matchers": ['severity = "none"'], "receiver": NOBODY},
+            *channels.test_routes(settings),
             {
                 "matchers": ['automation = "recover"'],
                 "receiver": ACTION_API,

@@ -28,6 +28,8 @@ from pvewatch.render import durations
 from pvewatch.render.layouts import Layout
 
 OLDEST_VERSION: Version = (0, 25)
+TEST_LABEL = "notification_test"
+"""A label that sends an alert to the one channel that it names, and nowhere else: for `pvewatch notify test`."""
 RELAY_MAX_ALERTS = 50
 """As many alerts of a message reach the relay; the message says how many more there are."""
 
@@ -58,6 +60,19 @@ def receivers(settings: Settings, layout: Layout) -> list[dict[str, Any]]:
 def routes(settings: Settings) -> list[dict[str, Any]]:
     """One route for each channel; all that match are told."""
     return [_route(channel) for channel in settings.channels]
+
+
+def test_routes(settings: Settings) -> list[dict[str, Any]]:
+    """One route for each channel that takes samples alone, whatever the hour."""
+    return [
+        {
+            "matchers": [f'{TEST_LABEL} = "{channel.name}"'],
+            "receiver": receiver_name(channel),
+            "group_by": ["..."],
+            "group_wait": "1s",
+        }
+        for channel in settings.channels
+    ]
 
 
 def time_intervals(settings: Settings) -> list[dict[str, Any]]:
