@@ -16,6 +16,7 @@ from action_api.neighbours import NeighbourUnavailable
 from action_api.schemas.pve_notification import PveNotification
 from action_api.store import PveAlert, Store, StoreUnavailable
 from pvewatch.config import Settings
+from pvewatch.render.links import runbook_url
 
 ALERTNAME = "ProxmoxNotification"
 # `unknown` is mail to root, smartd's among it: it wants reading, and says of itself how urgent it is.
@@ -52,7 +53,7 @@ def alert_of(notification: PveNotification, cluster: str, settings: Settings, *,
     annotations = {
         "summary": f"{labels.get('node', cluster)}: {labels.get('title', 'a notification of Proxmox VE')}",
         "description": _description(notification.message),
-        "runbook_url": f"{settings.public_url}/runbooks/{ALERTNAME}",
+        "runbook_url": runbook_url(settings, ALERTNAME),
         "dashboard_url": f"{settings.grafana_url}/d/pve-overview?var-cluster={cluster}",
         "action_url": f"{settings.public_url}/?cluster={cluster}",
         "silence_url": f"{settings.public_url}/maintenance{place}",
@@ -64,7 +65,7 @@ def alert_of(notification: PveNotification, cluster: str, settings: Settings, *,
         annotations=annotations,
         said_at=said_at,
         starts_at=said_at if now - OLDEST_SECONDS <= said_at <= now else now,
-        ends_at=now + settings.action_api.pve_notification_seconds,
+        ends_at=now + settings.action_api.proxmox_notification_seconds,
     )
 
 

@@ -201,7 +201,7 @@ class ActionApiSettings(Section):
     """After this time people sign in again."""
     secure_cookies: bool | None = None
     """Send cookies over https only; default: when public_url is https."""
-    pve_notification_seconds: Annotated[float, Field(ge=60, le=604_800)] = 3600
+    proxmox_notification_seconds: Annotated[float, Field(ge=60, le=604_800)] = 3600
     """How long a notification of Proxmox VE is shown as an alert; below repeat_interval_seconds it is told once."""
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from action_api.pve_alerts import alert_of
+from action_api.schemas.pve_notification import PveNotification
 from pvewatch.config import Settings
 from pvewatch.render import runbook_url
 from pvewatch.render.alertmanager import GUEST_ALERTS
@@ -21,6 +23,9 @@ RUNBOOKS = ROOT / "docs" / "runbooks"
 SEVERITIES = {"critical", "warning", "none"}
 ANNOTATIONS = {"summary", "description", "runbook_url", "dashboard_url", "action_url", "silence_url"}
 HEADINGS = ("## What it means", "## Look first", "## Mend", "## When to silence")
+
+# Not from a rule: the action API makes it of what Proxmox VE notifies of.
+NOTIFICATION = "ProxmoxNotification"
 
 # Of Prometheus itself, not of our pages.
 FOREIGN_METRICS = {"up", "ALERTS"}
@@ -91,7 +96,19 @@ def test_an_alert_has_a_runbook_with_everything_a_woken_person_needs(name: str) 
 
 def test_no_test_and_no_runbook_is_of_an_alert_that_does_not_exist() -> None:
     assert {case["alertname"] for case in rule_cases()} == set(ALERTS)
-    assert {path.stem for path in RUNBOOKS.glob("*.md")} - {"README"} == set(ALERTS)
+    assert {path.stem for path in RUNBOOKS.glob("*.md")} - {"README"} == {*ALERTS, NOTIFICATION}
+
+
+def test_a_notification_of_proxmox_ve_has_everything_that_an_alert_has() -> None:
+    said = PveNotification(title="x", message="", severity="error", timestamp=0)
+    alert = alert_of(said, "lab", Settings(), now=0)
+    assert set(alert.annotations) == ANNOTATIONS
+    assert alert.labels["alertname"] == NOTIFICATION
+    assert alert.annotations["runbook_url"] == runbook_url(Settings(), NOTIFICATION)
+    text = (RUNBOOKS / f"{NOTIFICATION}.md").read_text(encoding="utf-8")
+    places = [text.index(heading) for heading in HEADINGS]
+    assert places == sorted(places)
+    assert f"| [{NOTIFICATION}]({NOTIFICATION}.md) |" in (RUNBOOKS / "README.md").read_text(encoding="utf-8")
 
 
 def test_links_between_runbooks_lead_somewhere() -> None:

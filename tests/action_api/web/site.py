@@ -141,6 +141,7 @@ class Site:
         *,
         settings: Settings | None = None,
         clock: Callable[[], float] | None = None,
+        notification_stored: Callable[[], None] = lambda: None,
         **action_api: object,
     ) -> None:
         self.clock = Clock()
@@ -154,7 +155,7 @@ class Site:
                 store.users.confirm_totp(user.id, now=START)
         self.app: Flask = create_app(
             self.settings, store, self.inventory, webhook_secret=Secret(WEBHOOK_SECRET), clock=clock or self.clock,
-            keep_inventory_seconds=0,
+            notification_stored=notification_stored, keep_inventory_seconds=0,
         )  # fmt: skip
         self.app.testing = False  # as in production: failures become answers
 
