@@ -1,0 +1,47 @@
+"""Programs of a newer Debian than this machine's, unpacked beside it: trixie's Go programs run on bookworm."""
+
+from __future__ import annotations
+
+import fcntl
+import subprocess
+import tempfile
+from pathlib import Path
+
+CACHE = Path(__file__).resolve().parents[1] / ".cache" / "newer"
+SUITE = "trixie"
+MIRROR = "http://deb.debian.org/debian"
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+
+def program(package: str, path: str) -> Path:
+    """The program at `path` inside the package, such as `usr/bin/prometheus-alertmanager`; fetched once."""
+    target = CACHE / Path(path).name
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if target.exists():
+            return target
+        with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
+            private = Path(scratch)
+            # apt's own sandbox user must reach the directory it downloads into.
+            private.chmod(0o755)
+            (private / "lists" / "partial").mkdir(parents=True)
+            (private / "sources.list").write_text(f"deb [signed-by={KEYRING}] {MIRROR} {SUITE} main\n")
+            # Nothing of the machine's own apt is read or changed.
+            apt = [
+                "apt-get",
+                "-q",
+                "-o",
+                f"Dir::Etc::sourcelist={private}/sources.list",
+                "-o",
+                "Dir::Etc::sourceparts=-",
+            ]
+            apt += ["-o", f"Dir::State::lists={private}/lists", "-o", "APT::Sandbox::User="]
+            apt += ["-o", "Debug::NoLocking=true", "-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache="]
+            for command in ([*apt, "update"], [*apt, "download", package]):
+                done = subprocess.run(command, cwd=private, capture_output=True, text=True, timeout=300, check=False)
+                assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout}{done.stderr}"
+            (archive,) = private.glob(f"{package}_*.deb")
+            subprocess.run(["dpkg-deb", "--extract", archive, private / "tree"], check=True, timeout=120)
+            (private / "tree" / path).rename(target)
+    return target
