@@ -37,6 +37,7 @@ from action_api.routes import (
     sign_in,
 )
 from action_api.routes.pve_notifications import create_blueprint as create_pve_notifications
+from action_api.routes.relay import create_blueprint as create_relay
 from action_api.routes.services import EXTENSION, Clock, InventorySource, RecentInventory, Services
 from action_api.routes.webhooks import create_blueprint as create_webhooks
 from action_api.store import Store, StoreUnavailable, open_store
@@ -113,7 +114,9 @@ def create_app(
     sessions.register(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
-    app.register_blueprint(create_webhooks(webhook_secret or internal_secret(settings, "webhook", create=True)))
+    presented = webhook_secret or internal_secret(settings, "webhook", create=True)
+    app.register_blueprint(create_webhooks(presented))
+    app.register_blueprint(create_relay(presented))
     presented_by_pve = pve_secret or internal_secret(settings, "pve-notifications", create=True)
     app.register_blueprint(create_pve_notifications(presented_by_pve, notification_stored))
     app.after_request(_secure)

@@ -207,7 +207,8 @@ class WebhookChannel(_Channel):
     native_since: ClassVar[Version] = ALERTMANAGER_ALWAYS
 
     type: Literal["webhook"]
-    url: Url
+    # Not Url: a final slash is the service's own business.
+    url: Annotated[str, Field(pattern=r"^https?://[^\s/]+(/\S*)?$")]
     """Where it is sent."""
     bearer: SecretSource | None = None
     """A bearer token: `file` or `env`."""

@@ -65,6 +65,7 @@ class _Lazy(click.Group):
 @click.group(
     cls=_Lazy,
     lazy={
+        "notify": "action_api.notify_cli:notify",
         "demo": "pvewatch.stack.cli:demo",
         "maintenance": "action_api.maintenance_cli:maintenance",
         "simulator": "pvewatch.simulator.cli:simulator",
@@ -121,13 +122,19 @@ def action_api(settings: SettingsSource) -> None:
 
 
 @cli.command()
-@click.option("--queue", type=click.Choice(["actions"]), default="actions", show_default=True)
+@click.option("--queue", type=click.Choice(["actions", "notifications"]), default="actions", show_default=True)
 @click.pass_obj
 def worker(settings: SettingsSource, queue: str) -> None:
-    """Carry out what was asked for and recover hung guests."""
-    from action_api.worker import run
+    """Carry out what was asked for and recover hung guests; or deliver the relay's notifications."""
+    # Each in a process of its own: who speaks to other people's services holds no token of Proxmox VE.
+    if queue == "notifications":
+        from action_api.notifiers.loop import run as deliver
 
-    run(settings.load(), queue)
+        deliver(settings.load())
+    else:
+        from action_api.worker import run
+
+        run(settings.load())
 
 
 @cli.command()

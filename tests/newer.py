@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import shlex
 import subprocess
 import tempfile
 from pathlib import Path
+
+from pvewatch.stack import tools
 
 CACHE = Path(__file__).resolve().parents[1] / ".cache" / "newer"
 SUITE = "trixie"
@@ -15,12 +18,12 @@ KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 def program(package: str, path: str) -> Path:
     """The program at `path` inside the package, such as `usr/bin/prometheus-alertmanager`; fetched once."""
-    target = CACHE / Path(path).name
+    tree = CACHE / package
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if target.exists():
-            return target
+        if tree.exists():
+            return tree / path
         with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
             private = Path(scratch)
             # apt's own sandbox user must reach the directory it downloads into.
@@ -43,5 +46,18 @@ def program(package: str, path: str) -> Path:
                 assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout}{done.stderr}"
             (archive,) = private.glob(f"{package}_*.deb")
             subprocess.run(["dpkg-deb", "--extract", archive, private / "tree"], check=True, timeout=120)
-            (private / "tree" / path).rename(target)
-    return target
+            (private / "tree").rename(tree)
+    return tree / path
+
+
+def alertmanager() -> list[str]:
+    """The command of a newer Alertmanager; arguments may follow, with absolute paths."""
+    found = program("prometheus-alertmanager", "usr/bin/prometheus-alertmanager")
+    # It wants templates at a fixed place, as Debian's older one does.
+    tools.make_relative(found, tools.FIXED_FOLDERS["alertmanager"])
+    return [
+        "sh",
+        "-c",
+        f'cd {shlex.quote(str(CACHE / "prometheus-alertmanager"))} && exec {shlex.quote(str(found))} "$@"',
+        "sh",
+    ]

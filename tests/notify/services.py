@@ -16,6 +16,8 @@ from typing import Any
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from pvewatch.stack.ports import free_port
+
 NASTY = 'web & <b>"mail"</b> *x* _y_ `z` ünïcode 日本 {{ . }} %s'
 """A guest's name that each service's own markup would trip over."""
 
@@ -57,11 +59,14 @@ def web() -> Iterator[Web]:
             kept.requests.append(Received(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
             kept.hold.wait(30)
             status = kept.refuse.pop(0) if kept.refuse else 200
-            answer = b'{"ok":true,"id":1,"result":{"message_id":1,"date":0,"chat":{"id":1,"type":"group"}}}'
+            kind, answer = (
+                "application/json",
+                b'{"ok":true,"id":1,"result":{"message_id":1,"date":0,"chat":{"id":1,"type":"group"}}}',
+            )
             if self.path.startswith("/slack"):
-                answer = b"ok"
+                kind, answer = "text/plain", b"ok"
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
             self.wfile.write(answer)
@@ -97,10 +102,10 @@ class _Mailbox:
 def mail_server() -> Iterator[tuple[str, Sequence[EmailMessage]]]:
     """A real SMTP server; gives its address and the mails that have arrived."""
     mailbox = _Mailbox()
-    controller = Controller(mailbox, hostname="127.0.0.1", port=0)
+    port = free_port()
+    controller = Controller(mailbox, hostname="127.0.0.1", port=port)
     controller.start()
     try:
-        host, port = controller.server.sockets[0].getsockname()[:2]  # type: ignore[attr-defined]  # asyncio's Server
-        yield f"{host}:{port}", mailbox.mails
+        yield f"127.0.0.1:{port}", mailbox.mails
     finally:
         controller.stop()
