@@ -4,7 +4,7 @@ ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-dev tools demo up test lint format golden dashboards docs render clean
+.PHONY: help venv venv-dev tools demo up test lint format golden dashboards docs render bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ docs: venv-dev ## write the generated references again
 
 render: venv ## write prometheus.yml, alertmanager.yml and Grafana's provisioning of your pvewatch.yaml to .cache/rendered
 	@$(BIN)/pvewatch render --out .cache/rendered $(ARGS)
+
+bench: venv ## measure the exporter beside prometheus-pve-exporter and write docs/performance.md; ARGS=--quick tries it
+	@$(BIN)/python -m bench.run $(ARGS)
 
 clean: ## remove .venv, .cache and what tools leave behind; data/ and secrets/ stay
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

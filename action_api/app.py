@@ -22,6 +22,7 @@ from action_api.alertmanager import Alertmanager
 from action_api.auth import sessions
 from action_api.pve_alerts import Sender
 from action_api.routes import (
+    agents,
     api,
     display,
     errors,
@@ -38,10 +39,11 @@ from action_api.routes import (
 )
 from action_api.routes.pve_notifications import create_blueprint as create_pve_notifications
 from action_api.routes.relay import create_blueprint as create_relay
-from action_api.routes.services import EXTENSION, Clock, InventorySource, RecentInventory, Services
+from action_api.routes.services import EXTENSION, Clock, EnrolmentSource, InventorySource, RecentInventory, Services
 from action_api.routes.webhooks import create_blueprint as create_webhooks
 from action_api.store import Store, StoreUnavailable, open_store
 from pvewatch.config import ConfigError, Problem, Secret, Settings, internal_secret
+from pvewatch.enrolment import EnrolmentClient
 from pvewatch.inventory import InventoryClient
 from pvewatch.serve import serve
 
@@ -69,6 +71,7 @@ _HEADERS = {
 BLUEPRINTS = (
     overview.blueprint,
     guests.blueprint,
+    agents.blueprint,
     runs.blueprint,
     incidents.blueprint,
     maintenance.blueprint,
@@ -91,13 +94,15 @@ def create_app(
     webhook_secret: Secret | None = None,
     pve_secret: Secret | None = None,
     notification_stored: Callable[[], None] = lambda: None,
+    enrolment: EnrolmentSource | None = None,
     clock: Clock = time.time,
     keep_inventory_seconds: float = 2.0,
 ) -> Flask:
     """The application. `webhook_secret` is what Alertmanager presents, `pve_secret` what Proxmox VE does.
 
-    By default they are the ones in the data directory. `notification_stored` is called after Proxmox VE has told
-    something. Raises ConfigError when a secret cannot be made or read.
+    By default they are the ones in the data directory. `enrolment` makes agents' tokens; by default the exporter.
+    `notification_stored` is called after Proxmox VE has told something. Raises ConfigError when a secret cannot be made
+    or read.
     """
     app = Flask(__name__)
     app.config.update(
@@ -108,7 +113,7 @@ def create_app(
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]  # DefaultJSONProvider has it; the base class does not
     recent = RecentInventory(inventory, keep_seconds=keep_inventory_seconds)
-    app.extensions[EXTENSION] = Services(settings, store, recent, clock)
+    app.extensions[EXTENSION] = Services(settings, store, recent, enrolment or _exporter(settings), clock)
     display.register(app)
     errors.register(app)
     sessions.register(app)
@@ -124,6 +129,10 @@ def create_app(
     app.jinja_env.globals["second_factor_required"] = settings.action_api.require_second_factor
     app.wsgi_app = _below_prefix(app.wsgi_app, urlsplit(settings.public_url).path)  # type: ignore[assignment,method-assign]  # Flask's way
     return app
+
+
+def _exporter(settings: Settings) -> EnrolmentClient:
+    return EnrolmentClient(settings.exporter_url, internal_secret(settings, "enrolment", create=True))
 
 
 def run(settings: Settings) -> None:

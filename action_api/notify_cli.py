@@ -15,9 +15,9 @@ from action_api.console import SettingsSource, opened
 from action_api.notifiers.delivery import NotDelivered, deliver
 from action_api.notifiers.sample import AlertmanagerSaysNo, through_alertmanager, words_of_sample
 from action_api.store import DELIVERY_STATES, Delivery
-from pvewatch.channels import Channel
 from pvewatch.config import Settings
 from pvewatch.render.channels import version
+from pvewatch.settings_channels import Channel
 
 EXIT_NOT_DELIVERED = 1
 

@@ -116,6 +116,7 @@ class Facts:
     inventory_age_seconds: float | None = None
     heartbeat_ever_seen: bool | None = None
     heartbeat_at: float | None = None
+    identity_shared: bool | None = None
     heartbeat_silent: bool | None = None
     silences: tuple[Silence, ...] | None = None
     alert_firing: bool | None = None
@@ -209,6 +210,14 @@ def _heard_before(_request: Request, facts: Facts, _rules: Rules, _now: float) -
         return "facts_unknown", "The exporter's figures of this cluster are too old to act upon."
     if not facts.heartbeat_ever_seen or facts.heartbeat_at is None:
         return "no_heartbeat_ever", "No heartbeat of it was ever seen: its silence means nothing."
+    return None
+
+
+def _one_machine(_request: Request, facts: Facts, _rules: Rules, _now: float) -> Refusal | None:
+    if facts.identity_shared is None:
+        return _unknown(facts, "inventory", "whether only this guest uses its heartbeat token")
+    if facts.identity_shared:
+        return "identity_shared", "Two machines use its heartbeat token: which of them is silent cannot be told."
     return None
 
 
@@ -326,6 +335,7 @@ AUTOMATION_GUARDS: tuple[Guard, ...] = (
     _attempts_left,
     _cooled_down,
     _heard_before,
+    _one_machine,
     _still_silent,
     _guest_fits,
     _ha_allowed,

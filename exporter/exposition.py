@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Literal
+from weakref import WeakSet
 
 from exporter.snapshot import Snapshot, View
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+# Each piece passes from thread to thread on its way out, and some hundred kilobytes are worth that.
+PIECE_BYTES = 512 * 1024
 
 Number = int | float
 MetricType = Literal["gauge", "counter"]
@@ -29,6 +33,7 @@ class Metric:
 
     `labels` are those after `cluster`, which every series has. `samples` yields label values in that order with a
     value; None as the value gives no sample. `reads` names further collectors whose answers it looks at.
+    `made_of` tells all that the samples come out of, where that changes seldom: while it is equal, nothing is written.
     """
 
     name: str
@@ -37,6 +42,18 @@ class Metric:
     labels: tuple[str, ...]
     samples: Callable[[View], Iterable[Sample]]
     reads: tuple[str, ...] = ()
+    made_of: Callable[[View], object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One family of one cluster as it was written; `state` are the generations, `made_of` what the metric says."""
+
+    state: tuple[int, ...]
+    made_of: object
+    text: bytes
+    # One line is one series: values and labels have their line feeds escaped.
+    series: int
 
 
 class Page:
@@ -51,49 +68,108 @@ class Page:
             if self._heads.setdefault(metric.name, head) != head:
                 raise ValueError(f"{metric.name} is declared twice, with another help or type")
         self._lock = threading.Lock()
-        self._parts: dict[tuple[str, str, str], tuple[tuple[int, ...], bytes]] = {}
+        self._parts: dict[tuple[str, str, str], _Part] = {}
         self._clusters: list[str] = []
-        self._joined: bytes | None = None
+        self._pieces: list[bytes] | None = None
+        self._forgotten: WeakSet[Snapshot] = WeakSet()
+
+    def forget(self, snapshot: Snapshot) -> None:
+        """Take a cluster off the page; a refresh of this snapshot that is still under way puts nothing back."""
+        cluster = snapshot.cluster
+        with self._lock:
+            self._forgotten.add(snapshot)
+            self._parts = {key: part for key, part in self._parts.items() if key[1] != cluster}
+            if cluster in self._clusters:
+                self._clusters.remove(cluster)
+            self._pieces = None
+
+    def series(self) -> dict[str, int]:
+        """Configured cluster → how many series it has on the page."""
+        with self._lock:
+            found = dict.fromkeys(self._clusters, 0)
+            for (_, cluster, _), part in self._parts.items():
+                found[cluster] = found.get(cluster, 0) + part.series
+            return found
 
     def refresh(self, snapshot: Snapshot) -> int:
         """Write again what has changed in that cluster; returns how many families were written."""
         # Generations before the view: what is recorded in between is written again next time, never missed.
         generations = snapshot.generations()
         view = snapshot.view()
-        fresh: dict[tuple[str, str, str], tuple[tuple[int, ...], bytes]] = {}
+        fresh: dict[tuple[str, str, str], _Part] = {}
+        written = 0
+        told: dict[Callable[[View], object], object] = {}
         for source, metric in self._rows:
             state = tuple(generations.get(name, 0) for name in (source, *metric.reads))
             key = (metric.name, snapshot.cluster, source)
             known = self._parts.get(key)
-            if known is None or known[0] != state:
-                fresh[key] = (state, write_samples(metric.name, metric.labels, metric.samples(view), view.cluster))
+            if known is not None and known.state == state:
+                continue
+            made_of: object = None
+            if metric.made_of is not None:
+                if metric.made_of not in told:
+                    told[metric.made_of] = metric.made_of(view)
+                made_of = told[metric.made_of]
+                if known is not None and known.made_of == made_of:
+                    # The equal one there was is kept, so that it does not stay in memory twice.
+                    told[metric.made_of] = known.made_of
+                    fresh[key] = replace(known, state=state)
+                    continue
+            text = write_samples(metric.name, metric.labels, metric.samples(view), view.cluster)
+            fresh[key] = _Part(state, made_of, text, text.count(b"\n"))
+            written += 1
         with self._lock:
+            if snapshot in self._forgotten:
+                return 0
             for key, part in fresh.items():
                 known = self._parts.get(key)
-                if known is None or sum(known[0]) <= sum(part[0]):
+                if known is None or sum(known.state) <= sum(part.state):
                     self._parts[key] = part
             if snapshot.cluster not in self._clusters:
                 self._clusters.append(snapshot.cluster)
-            self._joined = None
-        return len(fresh)
+            if written:
+                self._pieces = None
+        return written
 
-    def text(self) -> bytes:
-        """The page as it is now."""
+    def pieces(self) -> list[bytes]:
+        """The page as it is now, in pieces that are worth sending: nothing large is copied for it."""
         with self._lock:
-            if self._joined is None:
-                pieces: list[bytes] = []
+            if self._pieces is None:
                 sources: dict[str, list[str]] = {}
                 for source, metric in self._rows:
                     sources.setdefault(metric.name, []).append(source)
+                found: list[bytes] = []
                 for name, head in self._heads.items():
-                    pieces.append(head)
+                    found.append(head)
                     for cluster in self._clusters:
-                        for source in sources[name]:
-                            part = self._parts.get((name, cluster, source))
-                            if part:
-                                pieces.append(part[1])
-                self._joined = b"".join(pieces)
-            return self._joined
+                        parts = (self._parts.get((name, cluster, source)) for source in sources[name])
+                        found += [part.text for part in parts if part and part.text]
+                self._pieces = list(_gathered(found))
+            return self._pieces
+
+    def text(self) -> bytes:
+        """The page as it is now, in one."""
+        return b"".join(self.pieces())
+
+
+def _gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes with small neighbours put together."""
+    small: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        if len(piece) >= PIECE_BYTES:
+            if small:
+                yield b"".join(small)
+                small, size = [], 0
+            yield piece
+            continue
+        small.append(piece)
+        size += len(piece)
+        if size >= PIECE_BYTES:
+            yield b"".join(small)
+            small, size = [], 0
+    if small:
+        yield b"".join(small)
 
 
 def header(name: str, kind: str, text: str) -> bytes:
@@ -104,16 +180,15 @@ def header(name: str, kind: str, text: str) -> bytes:
 
 def write_samples(name: str, labels: Sequence[str], samples: Iterable[Sample], cluster: str | None = None) -> bytes:
     """Sample lines; `cluster` becomes the first label unless it is None. A value of None gives no line."""
-    lines: list[str] = []
-    first = "" if cluster is None else f'cluster="{escape(cluster)}"'
-    if labels:
-        first = first.replace("%", "%%")
-    template = ",".join([*([first] if first else []), *(f'{label}="%s"' for label in labels)])
-    for values, value in samples:
-        if value is None:
-            continue
-        shown = template % tuple(map(escape, values)) if labels else template
-        lines.append(f"{name}{{{shown}}} {format_value(value)}\n" if shown else f"{name} {format_value(value)}\n")
+    first = [] if cluster is None else [f'cluster="{escape(cluster)}"'.replace("%", "%%")]
+    shown = ",".join([*first, *(f'{label}="%s"' for label in labels)])
+    template = f"{name}{{{shown}}} %s\n" if shown else f"{name} %s\n"
+    there = [(values, value) for values, value in samples if value is not None]
+    # Hardly any label value needs escaping: one look at all of them together is much cheaper than one at each.
+    flat = "".join(chain.from_iterable(values for values, _ in there))
+    if "\\" in flat or '"' in flat or "\n" in flat:
+        there = [(tuple(map(escape, values)), value) for values, value in there]
+    lines = [template % (*values, value if type(value) is int else format_value(value)) for values, value in there]
     # A lone surrogate is valid JSON and no valid UTF-8: it becomes a question mark, not an exception.
     return "".join(lines).encode(errors="replace")
 

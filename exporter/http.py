@@ -2,6 +2,9 @@
 
 GET /                     a page with links              GET /api/v1/inventory   JSON, bearer token
 GET /metrics              text format 0.0.4              GET /-/healthy /-/ready
+GET /api/v1/inventory/<cluster>/<kind>/<vmid>            one guest in full, same token
+
+The route that gives out agents' tokens is apart, in enrolment_http.py.
 """
 
 from __future__ import annotations
@@ -15,10 +18,13 @@ from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from exporter.exposition import CONTENT_TYPE
+from exporter.guest_detail import ReaderBusy
+from exporter.peer.endpoint import Peer
+from exporter.peer.routes import peer_routes
 from exporter.service import Exporter
 from pvewatch import __version__
 from pvewatch.config import Secret
-from pvewatch.inventory import INVENTORY_PATH
+from pvewatch.inventory import INVENTORY_PATH, GuestKind
 
 MAX_BODY_BYTES = 16 * 1024
 
@@ -49,9 +55,11 @@ _LANDING = """<!doctype html>
 """
 
 
-def create_app(exporter: Exporter, inventory_secret: Secret) -> Flask:
-    """The WSGI application over a running exporter."""
+def create_app(exporter: Exporter, inventory_secret: Secret, peer: Peer | None = None) -> Flask:
+    """The WSGI application over a running exporter; with `peer` it answers /pve as well."""
     app = Flask(__name__, static_folder=None)
+    if peer is not None:
+        app.register_blueprint(peer_routes(peer))
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
 
     @app.before_request
@@ -83,17 +91,38 @@ def create_app(exporter: Exporter, inventory_secret: Secret) -> Flask:
 
     @app.get("/metrics")
     def metrics() -> Response:
-        return Response(exporter.metrics(), content_type=CONTENT_TYPE)
+        # In pieces: put together, and once more in each layer below, a page of 20 MB would be there four times.
+        pieces = [*exporter.metrics_pieces(), *([peer.metrics()] if peer is not None else [])]
+        return Response(pieces, content_type=CONTENT_TYPE, headers={"Content-Length": str(sum(map(len, pieces)))})
+
+    def refuse_strangers() -> tuple[Response, int] | None:
+        if bears(request.headers.get("Authorization", ""), inventory_secret):
+            return None
+        refusal, status = error_answer(
+            401, "unauthorized", "send Authorization: Bearer with the secret in <data_dir>/secrets/inventory"
+        )
+        refusal.headers["WWW-Authenticate"] = "Bearer"
+        return refusal, status
 
     @app.get(INVENTORY_PATH)
     def inventory() -> Response | tuple[Response, int]:
-        if not _bears(request.headers.get("Authorization", ""), inventory_secret):
-            refusal, status = error_answer(
-                401, "unauthorized", "send Authorization: Bearer with the secret in <data_dir>/secrets/inventory"
-            )
-            refusal.headers["WWW-Authenticate"] = "Bearer"
-            return refusal, status
+        if refusal := refuse_strangers():
+            return refusal
         return Response(exporter.inventory().model_dump_json(), content_type="application/json")
+
+    @app.get(f"{INVENTORY_PATH}/<cluster>/<any(qemu, lxc):kind>/<int:vmid>")
+    def guest(cluster: str, kind: GuestKind, vmid: int) -> Response | tuple[Response, int]:
+        if refusal := refuse_strangers():
+            return refusal
+        try:
+            found = exporter.guest_detail(cluster, kind, vmid)
+        except ReaderBusy:
+            answer, status = error_answer(503, "busy", "several guests are being read already; ask again in a moment")
+            answer.headers["Retry-After"] = "2"
+            return answer, status
+        if found is None:
+            return error_answer(404, "not_found", f"the newest figures of cluster {cluster!r} have no {kind}/{vmid}")
+        return Response(found.model_dump_json(), content_type="application/json")
 
     @app.get("/-/healthy")
     def healthy() -> Response:
@@ -114,7 +143,8 @@ def error_answer(status: int, code: str, message: str, detail: object = None) ->
     return jsonify({"error": {"code": code, "message": message, "detail": detail}}), status
 
 
-def _bears(header: str, secret: Secret) -> bool:
+def bears(header: str, secret: Secret) -> bool:
+    """Whether an Authorization header carries this secret as its bearer token."""
     scheme, _, presented = header.partition(" ")
     # Compared as bytes: compare_digest refuses texts that are not ASCII.
     known = hmac.compare_digest(presented.strip().encode(), secret.reveal().encode())

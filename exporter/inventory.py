@@ -8,7 +8,7 @@ from exporter.expectations import expected_running
 from exporter.heartbeats.store import HeartbeatStore, is_from, to_entry
 from exporter.snapshot import Snapshot, View
 from pvewatch.config import Cluster
-from pvewatch.inventory import ClusterEntry, GuestEntry, Inventory, NodeEntry, StorageEntry
+from pvewatch.inventory import ClusterEntry, GuestEntry, GuestKind, Inventory, NodeEntry, StorageEntry
 from pvewatch.pve.models import Guest
 
 
@@ -18,12 +18,18 @@ def build(
     heartbeats: HeartbeatStore,
     heartbeat_timeout_seconds: float,
     now: float,
+    current_key_id: str,
 ) -> Inventory:
-    """The inventory at `now`; `clusters` maps the name to the cluster and the configured names that belong to it."""
+    """The inventory at `now`; `clusters` maps the name to the cluster and the configured names that belong to it.
+
+    `current_key_id` is that of the heartbeat tokens printed now.
+    """
     return Inventory(
         generated_at=now,
         clusters=[
-            _cluster(cluster, members, snapshots[name].view(), heartbeats, heartbeat_timeout_seconds, now)
+            _cluster(
+                cluster, members, snapshots[name].view(), heartbeats, heartbeat_timeout_seconds, now, current_key_id
+            )
             for name, (cluster, members) in clusters.items()
         ],
     )
@@ -36,6 +42,7 @@ def _cluster(
     heartbeats: HeartbeatStore,
     timeout: float,
     now: float,
+    current_key_id: str,
 ) -> ClusterEntry:
     reading = view.readings.get(("resources", ""))
     resources = view.resources
@@ -62,7 +69,7 @@ def _cluster(
             for node in (resources.nodes if resources else ())
         ],
         guests=[
-            _guest(cluster.name, guest, view, heartbeats, timeout, now)
+            _guest(cluster.name, guest, view, heartbeats, timeout, now, current_key_id)
             for guest in (resources.guests if resources else ())
         ],
         storages=[
@@ -87,8 +94,31 @@ def _quorate(view: View) -> bool | None:
     return True if view.status.name is None else view.status.quorate
 
 
+def find_guest(
+    cluster: str,
+    kind: GuestKind,
+    vmid: int,
+    view: View,
+    heartbeats: HeartbeatStore,
+    timeout: float,
+    now: float,
+    current_key_id: str,
+) -> GuestEntry | None:
+    """One guest's entry, None when the cluster's newest figures do not have it."""
+    for guest in view.resources.guests if view.resources else ():
+        if guest.vmid == vmid and guest.kind == kind:
+            return _guest(cluster, guest, view, heartbeats, timeout, now, current_key_id)
+    return None
+
+
 def _guest(
-    cluster: str, guest: Guest, view: View, heartbeats: HeartbeatStore, timeout: float, now: float
+    cluster: str,
+    guest: Guest,
+    view: View,
+    heartbeats: HeartbeatStore,
+    timeout: float,
+    now: float,
+    current_key_id: str,
 ) -> GuestEntry:
     known = view.configs.get(guest.id)
     record = heartbeats.get(cluster, guest.vmid)
@@ -112,5 +142,5 @@ def _guest(
         cpu_ratio=guest.cpu_ratio,
         memory_used_bytes=guest.memory_used_bytes,
         memory_limit_bytes=guest.memory_limit_bytes,
-        heartbeat=to_entry(record, now, timeout) if record and is_from(record, guest.kind) else None,
+        heartbeat=(to_entry(record, now, timeout, current_key_id) if record and is_from(record, guest.kind) else None),
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import threading
+from collections.abc import Mapping
 
 from prometheus_client import (
     CollectorRegistry,
@@ -28,6 +30,7 @@ class OwnMetrics:
         # Series of creation times double what a counter costs and nobody asks for them.
         disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus_client has no annotation there
         self._registry = CollectorRegistry()
+        self._lock = threading.Lock()
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         build = Gauge(
@@ -47,6 +50,32 @@ class OwnMetrics:
             buckets=_BUCKETS,
             registry=self._registry,
         )
+        self._runs = Counter(
+            "pvewatch_collector_runs_total",
+            "Runs of collectors by outcome (ok, or the class of the error); those on nodes are counted together.",
+            ["cluster", "collector", "outcome"],
+            registry=self._registry,
+        )
+        self._age = Gauge(
+            "pvewatch_snapshot_age_seconds",
+            "Age of the newest figures out of /cluster/resources; absent while there are none.",
+            ["cluster"],
+            registry=self._registry,
+        )
+        self._series = Gauge(
+            "pvewatch_series",
+            "Series about the cluster on /metrics, without those of agents.",
+            ["cluster"],
+            registry=self._registry,
+        )
+        self._reloads = Counter(
+            "pvewatch_config_reloads_total",
+            "Times the configuration was read again, by outcome (ok, failed).",
+            ["outcome"],
+            registry=self._registry,
+        )
+        for outcome in ("ok", "failed"):
+            self._reloads.labels(outcome)
         self._http = Histogram(
             "pvewatch_http_request_duration_seconds",
             "How long the exporter took to answer, by route and status.",
@@ -60,10 +89,29 @@ class OwnMetrics:
         self._requests.labels(cluster, endpoint, outcome).inc()
         self._durations.labels(cluster, endpoint).observe(seconds)
 
+    def collector_ran(self, cluster: str, collector: str, outcome: str) -> None:
+        """Count a collector's run."""
+        self._runs.labels(cluster, collector, outcome).inc()
+
+    def reloaded(self, outcome: str) -> None:
+        """Count a reading of the configuration, `ok` or `failed`."""
+        self._reloads.labels(outcome).inc()
+
+    def show_clusters(self, ages: Mapping[str, float | None], series: Mapping[str, int]) -> None:
+        """Set what there is of each cluster: the age of its figures (seconds, None without) and its series."""
+        with self._lock:
+            self._age.clear()
+            self._series.clear()
+            for cluster, age in ages.items():
+                if age is not None:
+                    self._age.labels(cluster).set(age)
+                self._series.labels(cluster).set(series.get(cluster, 0))
+
     def http_request(self, route: str, status: int, seconds: float) -> None:
         """Count a request to the exporter; `route` is the rule that matched."""
         self._http.labels(route, str(status)).observe(seconds)
 
     def text(self) -> bytes:
         """The page."""
-        return generate_latest(self._registry)
+        with self._lock:
+            return generate_latest(self._registry)

@@ -1,21 +1,25 @@
-"""Background refresh: one thread for each cluster, and a small pool for the calls that go to single nodes.
+"""Background refresh: for each cluster one thread that says what is due, and a few that ask.
 
 The poller owns what collectors must not care about: when they run, how long it took, what is logged, which class an
-error has, and that one failing node or cluster delays no other. A failure is kept as an answer: once a cluster cannot
-be reached, the collectors after it in that round are told so instead of waiting for the same time-out again.
+error has, and that what fails or hangs delays nothing else. A failure is kept as an answer: once a cluster or a node
+cannot be reached, the collectors after it are told so instead of waiting for the same time-out again.
+
+A collector declares its interval, no more. What runs seldom is spread over its interval, so that a cluster is not asked
+everything at once; how fast nodes are asked altogether is bounded (`Pace`).
 """
 
 from __future__ import annotations
 
 import logging
-import queue
 import sqlite3
 import threading
 import time
+import zlib
 from collections.abc import Callable, Sequence
 
 from exporter.collectors.definition import Collector, Incomplete, NothingHere, Request
 from exporter.frozen_figures import FrozenSince
+from exporter.jobs import JobPool
 from exporter.snapshot import Failure, Snapshot
 from exporter.stops import StopStore
 from pvewatch.config import Cluster, ExporterSettings
@@ -24,37 +28,19 @@ from pvewatch.pve.errors import AuthFailed, PveError, Unreachable
 
 _log = logging.getLogger(__name__)
 
-NODE_THREADS = 16
-NODE_QUEUE = 512
+THREADS = 16
 MAX_PAUSE_SECONDS = 300.0
+# A node that hangs costs one thread for a while: it may be looked at more often than what is refused.
+MAX_PAUSE_UNREACHABLE_SECONDS = 60.0
+# Cluster-wide collectors run one after the other, because each looks at what those before it found; but all of a
+# round's waiting together takes no longer than this.
+PATIENCE_SECONDS = 5.0
+# Whoever took longer than this waits with the slow ones next time.
+SLOW_SECONDS = 2.0
+# How soon a node's answer is on the page.
+SHOW_SECONDS = 2.0
 # What a mistake in a collector, or a full disk below its store, can raise: it is told as an error of that collector.
 _OWN_FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, OSError, sqlite3.Error)
-
-
-class NodePool:
-    """A few daemon threads for calls to single nodes. Daemons: a call that hangs must not hold up the end."""
-
-    def __init__(self, name: str, threads: int = NODE_THREADS) -> None:
-        self._name = name
-        self._limit = threads
-        self._jobs: queue.Queue[Callable[[], None]] = queue.Queue(NODE_QUEUE)
-        self._threads: list[threading.Thread] = []
-
-    def submit(self, job: Callable[[], None]) -> bool:
-        """Hand over a job that raises nothing; False when too many are waiting. Called by one thread only."""
-        try:
-            self._jobs.put_nowait(job)
-        except queue.Full:
-            return False
-        if len(self._threads) < self._limit:
-            thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
-        return True
-
-    def _work(self) -> None:
-        while True:
-            self._jobs.get()()
 
 
 class ClusterPoller:
@@ -71,7 +57,13 @@ class ClusterPoller:
         changed: Callable[[Snapshot], object],
         *,
         clock: Callable[[], float] = time.time,
+        ran: Callable[[str, str], object] = lambda _collector, _outcome: None,
+        stopped: threading.Event | None = None,
     ) -> None:
+        """`ran(collector, outcome)` is called after each run; the outcome is "ok" or the error's class.
+
+        `stopped` is set when the poller is to end, for whoever waits elsewhere.
+        """
         self.cluster = cluster
         self.snapshot = snapshot
         self._client = client
@@ -81,16 +73,19 @@ class ClusterPoller:
         self._per_node = [collector for collector in collectors if collector.scope == "node"]
         self._changed = changed
         self._clock = clock
+        self._ran = ran
         self._frozen_since: FrozenSince = {}
         self._due: dict[tuple[str, str], float] = {}
         self._failures: dict[tuple[str, str], int] = {}
         self._tried = False
         self._outage: Failure | None = None
-        self._busy: set[str] = set()
+        self._node_outages: dict[str, tuple[Failure, float]] = {}
+        self._busy: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
-        self._pool = NodePool(f"nodes-{cluster.name}")
-        self._stop = threading.Event()
+        self._nodes_answered = threading.Event()
+        self._pool = JobPool(f"ask-{cluster.name}", THREADS)
+        self._stop = stopped or threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"poll-{cluster.name}", daemon=True)
 
     @property
@@ -105,86 +100,156 @@ class ClusterPoller:
     def stop(self) -> None:
         """Ask the threads to end; does not wait."""
         self._stop.set()
+        self._pool.end()
         self._client.close()
 
     def join(self, seconds: float) -> None:
-        """Wait at most so long for the cluster's thread; a call that hangs is left behind."""
+        """Wait at most so long for what is being asked; a call that hangs is left behind."""
+        deadline = time.monotonic() + max(0.0, seconds)
         if self._thread.ident is not None:
             self._thread.join(max(0.0, seconds))
+        self.settle(max(0.0, deadline - time.monotonic()))
 
     def poll(self) -> None:
-        """One round: what is due cluster-wide now, then what is due on each node, in the pool."""
-        # The first collector is the one that finds an outage over; until it is due again, the outage goes on.
-        outage = None if self._is_due(self._wide[0], "") else self._outage
-        for collector in self._wide:
+        """One round: what is due cluster-wide, then what is due on each node.
+
+        Returns while nodes are still being asked, and while a cluster-wide call that hangs still does.
+        """
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        # The first collector is the one that finds an outage over; until it is due again, the outage goes on. As long
+        # as nothing was found, or nothing can be reached, there is no point in asking the others before it has ended.
+        first, *others = self._wide
+        self._ask([first], "", None if not self._tried or self._outage is not None else deadline)
+        outage = self._outage
+        for collector in others:
             if self._stop.is_set():
                 return
-            if outage is not None:
-                if collector is not self._wide[0]:
-                    self._keep(collector, "", outage)
-            elif self._is_due(collector, ""):
-                outage = self._run_collector(collector, "")
-                # At once: the next collector may take its time.
-                self._changed(self.snapshot)
-                self._tried = True
-        self._outage = outage
+            if outage is None:
+                self._ask([collector], "", deadline)
+            elif not self._is_busy(collector, ""):
+                self._keep(collector, "", outage)
         if outage is None:
             self._ask_nodes()
         else:
             for name, node in list(self.snapshot.view().readings):
                 for collector in self._per_node:
-                    if collector.name == name:
+                    if collector.name == name and not self._is_busy(collector, node):
                         self._keep(collector, node, outage)
         self._changed(self.snapshot)
 
     def _run(self) -> None:
         interval = self._settings.poll_interval_seconds
         while not self._stop.is_set():
-            begun = time.monotonic()
+            due = time.monotonic() + interval
             self.poll()
-            self._stop.wait(max(0.05, interval - (time.monotonic() - begun)))
+            while not self._stop.wait(max(0.05, min(SHOW_SECONDS, due - time.monotonic()))):
+                self._show_nodes()
+                if time.monotonic() >= due:
+                    break
+
+    def _show_nodes(self) -> None:
+        if self._nodes_answered.is_set():
+            self._nodes_answered.clear()
+            self._changed(self.snapshot)
 
     def settle(self, timeout: float) -> bool:
-        """Wait until no node is being asked; False when one still is after `timeout` seconds."""
+        """Wait until nothing is being asked; False when something still is after `timeout` seconds."""
         with self._lock:
-            return self._idle.wait_for(lambda: not self._busy, timeout)
+            settled = self._idle.wait_for(lambda: not self._busy, timeout)
+        self._show_nodes()
+        return settled
 
     def _ask_nodes(self) -> None:
         view = self.snapshot.view()
         if view.resources is None:
             return
-        self.snapshot.forget_nodes(frozenset(node.name for node in view.resources.nodes))
+        present = frozenset(node.name for node in view.resources.nodes)
+        self.snapshot.forget_nodes(present)
+        with self._lock:
+            for key in [key for key in self._due if key[1] and key[1] not in present]:
+                self._due.pop(key)
+                self._failures.pop(key, None)
+            for name in self._node_outages.keys() - present:
+                del self._node_outages[name]
         for node in view.resources.nodes:
-            with self._lock:
-                due = [collector for collector in self._per_node if self._is_due(collector, node.name)]
-                if not due or node.name in self._busy:
-                    continue
-                self._busy.add(node.name)
-            gone = None
-            if node.status == "offline":
-                gone = Failure(Unreachable.error_class, f"node {node.name} is offline")
+            quick: list[Collector] = []
+            slow: list[Collector] = []
+            gone = self._node_outage(node.name, offline=node.status == "offline")
+            for collector in self._per_node:
+                if gone is None:
+                    (slow if self._is_slow(collector, node.name) else quick).append(collector)
+                elif self._is_due(collector, node.name) and not self._is_busy(collector, node.name):
+                    self._keep(collector, node.name, gone)
+            now = time.monotonic()
+            self._ask(quick, node.name, now)
+            self._ask(slow, node.name, now, slow=True)
 
-            def job(name: str = node.name, due: list[Collector] = due, gone: Failure | None = gone) -> None:
-                self._ask_node(name, due, gone)
+    def _node_outage(self, node: str, *, offline: bool) -> Failure | None:
+        if offline:
+            return Failure(Unreachable.error_class, f"node {node} is offline")
+        with self._lock:
+            failure, until = self._node_outages.get(node, (None, 0.0))
+        slack = self._settings.poll_interval_seconds / 2
+        return failure if time.monotonic() + slack < until else None
 
-            if not self._pool.submit(job):
-                with self._lock:
-                    self._busy.discard(node.name)
-                    self._idle.notify_all()
+    def _ask(self, collectors: Sequence[Collector], node: str, deadline: float | None, *, slow: bool = False) -> None:
+        """Let a thread run those that are due, one after the other; wait for it until `deadline` (monotonic)."""
+        with self._lock:
+            due = [
+                collector
+                for collector in collectors
+                if (collector.name, node) not in self._busy and self._is_due(collector, node)
+            ]
+            self._busy.update((collector.name, node) for collector in due)
+        if not due:
+            return
+        done = threading.Event()
+        # Each cluster-wide collector is a group of its own: one that hangs must not keep the next from a thread.
+        if not self._pool.submit(node or f"/{due[0].name}", lambda: self._work(due, node, done), slow=slow):
+            self._free(due, node)
+            return
+        while not done.is_set() and not self._stop.is_set():
+            left = 0.2 if deadline is None else min(0.2, deadline - time.monotonic())
+            if left <= 0:
+                return
+            done.wait(left)
 
-    def _ask_node(self, node: str, due: Sequence[Collector], outage: Failure | None) -> None:
+    def _work(self, due: Sequence[Collector], node: str, done: threading.Event) -> None:
+        outage: Failure | None = None
         try:
             for collector in due:
+                if self._stop.is_set():
+                    return
                 if outage is not None:
                     self._keep(collector, node, outage)
                 else:
                     outage = self._run_collector(collector, node)
-            if not self._stop.is_set():
+            if node and self._thread.is_alive():
+                # Many nodes answer in a moment: their figures are put on the page together.
+                self._nodes_answered.set()
+            elif not self._stop.is_set():
                 self._changed(self.snapshot)
+            if due[0] is self._wide[0]:
+                self._outage = outage
+                self._tried = True
         finally:
-            with self._lock:
-                self._busy.discard(node)
-                self._idle.notify_all()
+            done.set()
+            self._free(due, node)
+
+    def _free(self, due: Sequence[Collector], node: str) -> None:
+        with self._lock:
+            self._busy.difference_update((collector.name, node) for collector in due)
+            self._idle.notify_all()
+
+    def _is_busy(self, collector: Collector, node: str) -> bool:
+        with self._lock:
+            return (collector.name, node) in self._busy
+
+    def _is_slow(self, collector: Collector, node: str) -> bool:
+        """Whether it runs seldom, or took its time when it last ran (or hung)."""
+        before = self.snapshot.reading((collector.name, node))
+        took = before.duration_seconds if before is not None else 0.0
+        return took > SLOW_SECONDS or collector.interval(self._settings) > self._settings.node_interval_seconds
 
     def _is_due(self, collector: Collector, node: str) -> bool:
         # Half a poll of slack: rounds do not begin to the millisecond.
@@ -220,6 +285,8 @@ class ClusterPoller:
             failure = Failure(error.error_class, str(error))
             outage = _outage(error, failure)
         except _OWN_FAULTS as error:
+            if self._stop.is_set():
+                return None  # The stores are closed already.
             _log.exception("collector %s of %s has a mistake", collector.name, self.cluster.name)
             failure = Failure("internal", f"{type(error).__name__} in pvewatch itself; its log has the details")
         duration = time.monotonic() - begun
@@ -230,7 +297,9 @@ class ClusterPoller:
             self.snapshot.record_partial(key, partial, failure, at=at, duration=duration, keep_seconds=keep)
         else:
             self.snapshot.record_failure(key, failure, at=at, duration=duration, keep_seconds=keep)
-        self._after(collector, node, failure, begun)
+        # Where part of an answer came, the node is there.
+        self._after(collector, node, failure, outage if partial is None else None, begun)
+        self._ran(collector.name, failure.error_class if failure else "ok")
         return outage
 
     def _request(self, node: str, previous: object | None, now: float) -> Request:
@@ -247,24 +316,44 @@ class ClusterPoller:
             stopping=self._stop.is_set,
         )
 
-    def _after(self, collector: Collector, node: str, failure: Failure | None, begun: float) -> None:
+    def _after(
+        self, collector: Collector, node: str, failure: Failure | None, outage: Failure | None, begun: float
+    ) -> None:
         """Log a change for the worse or better once, and say when to come back."""
         key = (collector.name, node)
-        interval = collector.interval(self._settings)
         where = f"{self.cluster.name}/{node}" if node else self.cluster.name
         with self._lock:
             failed = self._failures.get(key, 0)
             self._failures[key] = failed + 1 if failure else 0
-            due = begun + interval
+            due = begun + self._interval(collector, node)
             if failure and collector is not self._wide[0]:
                 # What is in trouble is asked less and less often. Not so the first collector: all wait for that one.
-                pause = min(interval * 2 ** min(failed, 10), max(interval, MAX_PAUSE_SECONDS))
-                due = time.monotonic() + pause
+                interval = collector.interval(self._settings)
+                limit = MAX_PAUSE_UNREACHABLE_SECONDS if outage else MAX_PAUSE_SECONDS
+                due = time.monotonic() + min(interval * 2 ** min(failed, 10), max(interval, limit))
             self._due[key] = due
+            if node and outage is not None:
+                # Of all that is asked of a node one runs into its time-out, not each in its turn.
+                self._node_outages[node] = (outage, min(due, time.monotonic() + MAX_PAUSE_UNREACHABLE_SECONDS))
+            elif node:
+                self._node_outages.pop(node, None)
         if failure and not failed:
             _log.warning("%s of %s: %s", collector.name, where, failure.message)
         elif failed and not failure:
             _log.info("%s of %s: answers again after %d failures", collector.name, where, failed)
+
+    def _interval(self, collector: Collector, node: str) -> float:
+        """Seconds from the run that has just ended to the next one.
+
+        What runs seldom comes back earlier after its first time, each node at a moment of its own: from then on such
+        calls are spread over the interval.
+        """
+        interval = collector.interval(self._settings)
+        key = (collector.name, node)
+        if interval <= self._settings.node_interval_seconds or key in self._due:
+            return interval
+        place = zlib.crc32(f"{self.cluster.name}/{node}/{collector.name}".encode()) / 2**32
+        return interval * (1 + place) / 2
 
 
 def _outage(error: PveError, failure: Failure) -> Failure | None:

@@ -2,28 +2,52 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from exporter import inventory, outcomes
 from exporter.collectors import COLLECTORS
-from exporter.exposition import Page, header, write_samples
+from exporter.collectors.selection import selected
+from exporter.exposition import Page
+from exporter.guest_detail import CALL_SECONDS, GuestReader
 from exporter.heartbeats.http import HeartbeatApp
-from exporter.heartbeats.metrics import families as heartbeat_families
+from exporter.heartbeats.keys import HeartbeatKeys
+from exporter.heartbeats.page import HeartbeatPage
 from exporter.heartbeats.store import HeartbeatStore
+from exporter.jobs import Pace
 from exporter.own_metrics import OwnMetrics
-from exporter.poller import NODE_THREADS, ClusterPoller
+from exporter.poller import THREADS, ClusterPoller
 from exporter.snapshot import EVERYTHING, Snapshot
 from exporter.stops import StopStore
-from pvewatch.config import Cluster, ConfigError, Problem, Secret, Settings
-from pvewatch.inventory import GuestKind, Inventory
+from pvewatch.config import Cluster, ConfigError, ExporterSettings, Problem, Secret, Settings
+from pvewatch.inventory import GuestDetail, GuestKind, Inventory
 from pvewatch.pve.client import PveClient
 from pvewatch.pve.grouping import Group
 from pvewatch.pve.models import Resources
 
+_log = logging.getLogger(__name__)
+
 STOP_SECONDS = 1.0
+# Calls to the nodes of one cluster: what runs seldom waits for its turn.
+CALLS_PER_SECOND = 20.0
+CALLS_AT_ONCE = 60.0
 TABLES = (*((collector.name, collector.metrics) for collector in COLLECTORS), (EVERYTHING, outcomes.METRICS))
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """One cluster being watched; `made_of` says whether a new configuration still means the same."""
+
+    group: Group
+    made_of: tuple[object, ...]
+    on_demand: PveClient
+    snapshot: Snapshot
+    poller: ClusterPoller
 
 
 class Exporter:
@@ -42,97 +66,225 @@ class Exporter:
         Raises ConfigError with all clusters' mistakes, StoreUnusable or StopsUnusable for the files.
         """
         self.settings = settings
-        self.groups = groups
         self.own = OwnMetrics()
         self._clock = clock
         self._page = Page(TABLES)
         self._ids: dict[str, tuple[Resources | None, Mapping[int, str] | None]] = {}
-        clients = self._clients()
+        self._changing = threading.Lock()
+        self._started = False
+        self._watched: Mapping[str, _Watched] = {}
+        identities = _identities(groups, settings.exporter)
         self._stops = StopStore(settings.data_dir / "exporter.db")
+        self._heartbeat_keys = HeartbeatKeys(settings.data_dir, heartbeat_secret)
         self.heartbeats = HeartbeatStore(settings.data_dir / "heartbeats.db")
-        self.snapshots = {group.cluster.name: Snapshot(group.cluster.name) for group in groups}
-        # An empty page first: HELP and TYPE of all families are there before anything has been asked.
-        for snapshot in self.snapshots.values():
-            self._page.refresh(snapshot)
-        self.pollers = [
-            ClusterPoller(
-                group.cluster,
-                clients[group.cluster.name],
-                self.snapshots[group.cluster.name],
-                settings.exporter,
-                self._stops,
-                COLLECTORS,
-                self._page.refresh,
-                clock=clock,
-            )
-            for group in groups
-        ]
+        self._watched = {
+            group.cluster.name: self._watch(group, identity, settings.exporter, None)
+            for group, identity in zip(groups, identities, strict=True)
+        }
+        self._guest_reader = GuestReader(clock=clock)
         self.heartbeat_app = HeartbeatApp(
             self.heartbeats,
-            heartbeat_secret,
-            frozenset(self.snapshots),
+            self._heartbeat_keys,
+            frozenset(self._watched),
             self._kind_of,
+            uuid_of=self._uuid_of,
             max_bytes=settings.exporter.max_heartbeat_bytes,
         )
+        self._heartbeat_page = HeartbeatPage(
+            self.heartbeats.records,
+            lambda: {name: self._guest_ids(name) for name in self._watched},
+            self.heartbeat_app.rejected,
+            clock,
+            timeout=settings.exporter.heartbeat_timeout_seconds,
+            keep=settings.exporter.heartbeat_keep_seconds,
+            forget=self.heartbeats.forget,
+        )
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The clusters that are watched, with the configured names that belong to each."""
+        return tuple(watched.group for watched in self._watched.values())
+
+    @property
+    def pollers(self) -> list[ClusterPoller]:
+        """One for each cluster."""
+        return [watched.poller for watched in self._watched.values()]
+
+    @property
+    def snapshots(self) -> dict[str, Snapshot]:
+        """What is known, by configured cluster."""
+        return {name: watched.snapshot for name, watched in self._watched.items()}
 
     def start(self) -> None:
         """Begin to poll all clusters."""
-        for poller in self.pollers:
-            poller.start()
+        with self._changing:
+            self._started = True
+            for poller in self.pollers:
+                poller.start()
+        self._heartbeat_page.start()
 
     def stop(self) -> None:
         """End polling and close the stores."""
-        for poller in self.pollers:
-            poller.stop()
-        deadline = time.monotonic() + STOP_SECONDS
-        for poller in self.pollers:
-            poller.join(deadline - time.monotonic())
+        self._heartbeat_page.stop()
+        with self._changing:
+            self._end(list(self._watched.values()))
         self.heartbeats.close()
         self._stops.close()
+
+    def reload(self, settings: Settings, groups: tuple[Group, ...]) -> None:
+        """Watch these clusters from now on; those that are configured as before are not touched.
+
+        A cluster with another token or other intervals keeps its figures until there are new ones. Raises ConfigError
+        with all clusters' mistakes, and then nothing has changed. Listeners and files stay as they were at the start.
+        """
+        identities = _identities(groups, settings.exporter)
+        with self._changing:
+            before = self._watched
+            after: dict[str, _Watched] = {}
+            for group, identity in zip(groups, identities, strict=True):
+                known = before.get(group.cluster.name)
+                same = known is not None and known.made_of == identity
+                after[group.cluster.name] = (
+                    known if known is not None and same else self._watch(group, identity, settings.exporter, known)
+                )
+            kept = {id(watched) for watched in after.values()}
+            ended = [watched for watched in before.values() if id(watched) not in kept]
+            self.settings = self.settings.model_copy(update={"clusters": settings.clusters})
+            # In one assignment: whoever is answering meanwhile sees all the old clusters or all the new ones.
+            self._watched = after
+            self.heartbeat_app.accept(frozenset(after))
+            self._end(ended)
+            shown = {id(watched.snapshot) for watched in after.values()}
+            for watched in ended:
+                if id(watched.snapshot) not in shown:
+                    self._page.forget(watched.snapshot)
+                    self._ids.pop(watched.snapshot.cluster, None)
+            known_pollers = {id(watched.poller) for watched in before.values()}
+            for watched in after.values():
+                self._page.refresh(watched.snapshot)
+                if self._started and id(watched.poller) not in known_pollers:
+                    watched.poller.start()
+        _log.info(
+            "clusters read again: %d as before, %d new or changed, %d gone",
+            len(kept & {id(watched) for watched in before.values()}),
+            len(kept - {id(watched) for watched in before.values()}),
+            len(before.keys() - after.keys()),
+        )
+
+    def is_watched(self, cluster: str) -> bool:
+        """Whether that is a cluster's name, under which its guests' heartbeats are taken."""
+        return cluster in self._watched
 
     @property
     def untried(self) -> list[str]:
         """The clusters that have not been asked once yet."""
         return [poller.cluster.name for poller in self.pollers if not poller.tried]
 
+    def metrics_pieces(self) -> list[bytes]:
+        """The page of /metrics as of now, in pieces to be sent one after the other."""
+        self._expire()
+        now = self._clock()
+        ages = {name: _age(watched.snapshot, now) for name, watched in self._watched.items()}
+        self.own.show_clusters(ages, self._page.series())
+        return [*self._page.pieces(), self._heartbeat_page.text(), self.own.text()]
+
     def metrics(self) -> bytes:
         """The page of /metrics as of now."""
-        self._expire()
-        return b"".join((self._page.text(), self._heartbeat_page(), self.own.text()))
+        return b"".join(self.metrics_pieces())
 
     def inventory(self) -> Inventory:
         """The inventory as of now."""
         self._expire()
+        watched = self._watched
         return inventory.build(
-            {group.cluster.name: (group.cluster, group.members) for group in self.groups},
-            self.snapshots,
+            {name: (one.group.cluster, one.group.members) for name, one in watched.items()},
+            {name: one.snapshot for name, one in watched.items()},
             self.heartbeats,
             self.settings.exporter.heartbeat_timeout_seconds,
             self._clock(),
+            self._heartbeat_keys.current_key_id,
         )
+
+    def guest_detail(self, cluster: str, kind: GuestKind, vmid: int) -> GuestDetail | None:
+        """All that can be read of one guest, not older than half a minute; None when there is no such guest.
+
+        Raises exporter.guest_detail.ReaderBusy when too many ask at once.
+        """
+        self._expire()
+        watched = self._watched.get(cluster)
+        if watched is None:
+            return None
+        entry = inventory.find_guest(
+            cluster,
+            kind,
+            vmid,
+            watched.snapshot.view(),
+            self.heartbeats,
+            self.settings.exporter.heartbeat_timeout_seconds,
+            self._clock(),
+            self._heartbeat_keys.current_key_id,
+        )
+        return None if entry is None else self._guest_reader.read(watched.on_demand, entry)
+
+    def _watch(
+        self, group: Group, identity: tuple[object, ...], settings: ExporterSettings, before: _Watched | None
+    ) -> _Watched:
+        cluster = group.cluster
+        assert cluster.monitor is not None  # noqa: S101 - _identities has looked
+        stopped = threading.Event()
+        observe = partial(_observe, self.own, cluster.name)
+        # For a person who waits: not so patient, and not behind the collectors.
+        on_demand = PveClient(cluster, cluster.monitor, read_timeout=CALL_SECONDS, observe=observe)
+        client = PveClient(
+            cluster,
+            cluster.monitor,
+            observe=observe,
+            # A connection for each thread that may ask at once; fewer would be opened and thrown away all the time.
+            pool_size=THREADS + 1,
+            pace=Pace(CALLS_PER_SECOND, CALLS_AT_ONCE, stopped).wait,
+        )
+        # Other hosts altogether are another cluster under the same name: its figures would be wrong here.
+        same = before is not None and set(before.group.cluster.hosts) & set(cluster.hosts)
+        snapshot = before.snapshot if before is not None and same else Snapshot(cluster.name)
+        collectors = selected(COLLECTORS, settings)
+        snapshot.forget_collectors(frozenset(collector.name for collector in collectors))
+        # An empty page first: HELP and TYPE of all families are there before anything has been asked.
+        self._page.refresh(snapshot)
+        poller = ClusterPoller(
+            cluster,
+            client,
+            snapshot,
+            settings,
+            self._stops,
+            collectors,
+            self._page.refresh,
+            clock=self._clock,
+            ran=partial(self.own.collector_ran, cluster.name),
+            stopped=stopped,
+        )
+        return _Watched(group, identity, on_demand, snapshot, poller)
+
+    @staticmethod
+    def _end(ended: Sequence[_Watched]) -> None:
+        for watched in ended:
+            watched.poller.stop()
+            watched.on_demand.close()
+        deadline = time.monotonic() + STOP_SECONDS
+        for watched in ended:
+            watched.poller.join(deadline - time.monotonic())
 
     def _expire(self) -> None:
         # At each reading, not only after each poll: a poll that hangs must not keep old figures alive.
-        for snapshot in self.snapshots.values():
-            if snapshot.expire(self._clock()):
-                self._page.refresh(snapshot)
-
-    def _heartbeat_page(self) -> bytes:
-        found = heartbeat_families(
-            self.heartbeats.records(),
-            {name: self._guest_ids(name) for name in self.snapshots},
-            self.heartbeat_app.rejected,
-            now=self._clock(),
-            timeout=self.settings.exporter.heartbeat_timeout_seconds,
-        )
-        return b"".join(
-            header(family.name, family.type, family.help) + write_samples(family.name, family.labels, family.samples)
-            for family in found
-        )
+        for watched in self._watched.values():
+            if watched.snapshot.expire(self._clock()):
+                self._page.refresh(watched.snapshot)
 
     def _guest_ids(self, cluster: str) -> Mapping[int, str] | None:
         """VMID → id of the cluster's guests; None while they are not known, or none may be seen."""
-        resources = self.snapshots[cluster].resources()
+        watched = self._watched.get(cluster)
+        if watched is None:
+            return None
+        resources = watched.snapshot.resources()
         known = self._ids.get(cluster)
         if known is None or known[0] is not resources:
             ids = {guest.vmid: guest.id for guest in resources.guests} if resources else {}
@@ -145,25 +297,43 @@ class Exporter:
             return None
         return "qemu" if found.startswith("qemu/") else "lxc"
 
-    def _clients(self) -> dict[str, PveClient]:
-        clients: dict[str, PveClient] = {}
-        problems: list[Problem] = []
-        for group in self.groups:
-            try:
-                clients[group.cluster.name] = self._client(group.cluster)
-            except ConfigError as error:
-                problems += error.problems
-        if problems:
-            raise ConfigError(problems)
-        return clients
+    def _uuid_of(self, cluster: str, vmid: int) -> str | None:
+        watched = self._watched.get(cluster)
+        known = watched.snapshot.view().configs.get(f"qemu/{vmid}") if watched is not None else None
+        return known.config.smbios_uuid if known else None
 
-    def _client(self, cluster: Cluster) -> PveClient:
-        if cluster.monitor is None:
-            remedy = "add monitor: with token_id and token_secret_file; the exporter reads with that token"
-            raise ConfigError([Problem(f"clusters: {cluster.name}", "has no monitor token", remedy)])
-        observe = partial(_observe, self.own, cluster.name)
-        # A connection for each thread that may ask at once; fewer would be opened and thrown away all the time.
-        return PveClient(cluster, cluster.monitor, observe=observe, pool_size=NODE_THREADS + 1)
+
+def _identities(groups: Sequence[Group], settings: ExporterSettings) -> list[tuple[object, ...]]:
+    """What each cluster's watching is made of, its token's secret (as a digest) included.
+
+    Raises ConfigError with every cluster's mistakes.
+    """
+    found: list[tuple[object, ...]] = []
+    problems: list[Problem] = []
+    try:
+        selected(COLLECTORS, settings)
+    except ConfigError as error:
+        problems += error.problems
+    for group in groups:
+        try:
+            found.append((group, _secret_digest(group.cluster), settings))
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return found
+
+
+def _secret_digest(cluster: Cluster) -> bytes:
+    if cluster.monitor is None:
+        remedy = "add monitor: with token_id and token_secret_file; the exporter reads with that token"
+        raise ConfigError([Problem(f"clusters: {cluster.name}", "has no monitor token", remedy)])
+    return hashlib.sha256(cluster.monitor.secret.resolve().reveal().encode()).digest()
+
+
+def _age(snapshot: Snapshot, now: float) -> float | None:
+    reading = snapshot.reading(("resources", ""))
+    return None if reading is None or reading.taken_at is None else max(0.0, now - reading.taken_at)
 
 
 def _observe(own: OwnMetrics, cluster: str, _host: str, endpoint: str, outcome: str, seconds: float) -> None:

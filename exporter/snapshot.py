@@ -58,21 +58,28 @@ class ConfigReading:
 
 @dataclass(frozen=True, slots=True)
 class GuestConfigs:
-    """What the config collector knows of one node's guests, by id such as `qemu/100`."""
+    """What the config collector knows of one node's guests, by id such as `qemu/100`.
+
+    `refused` says when one could not be read the last time (unix seconds).
+    """
 
     by_id: Mapping[str, ConfigReading]
+    refused: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class PowerTasks:
-    """What the task list tells, by VMID, in unix seconds.
+class TaskReport:
+    """What the tasks say. Times are unix seconds.
 
-    `person_stops`: when a person's task stopped a guest that was not started since. `boots`: when a task last started,
-    restarted or reset a guest.
+    `person_stops`: VMID → when a person's task stopped it, for guests not started since. `boots`: VMID → when a task
+    last started, restarted or reset it. `totals`: (type, result) → how many have ended, and when the newest did.
+    `running`: type → how many run now.
     """
 
     person_stops: Mapping[int, float]
     boots: Mapping[int, float]
+    totals: Mapping[tuple[str, str], tuple[int, float | None]]
+    running: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +95,13 @@ class View:
     configs: Mapping[str, ConfigReading] = field(default_factory=dict)
     person_stops: Mapping[int, float] | None = None
     boots: Mapping[int, float] = field(default_factory=dict)
+
+    def answers(self, collector: str, kind: type[_Kind]) -> list[_Kind]:
+        """What that collector has answered and is still worth believing, one for each node, in the nodes' order.
+
+        A cluster-wide collector gives one or none. An answer of another type is as good as none.
+        """
+        return _values(self.readings, collector, kind)
 
 
 class Snapshot:
@@ -125,6 +139,13 @@ class Snapshot:
                 del self._readings[key]
                 self._advance(key[0])
 
+    def forget_collectors(self, present: frozenset[str]) -> None:
+        """Drop the readings of collectors that do not run any more."""
+        with self._lock:
+            for key in [key for key in self._readings if key[0] not in present]:
+                del self._readings[key]
+                self._advance(key[0])
+
     def expire(self, now: float) -> bool:
         """Take away values older than they may be; True when there was one."""
         gone = False
@@ -158,7 +179,7 @@ class Snapshot:
         configs: dict[str, ConfigReading] = {}
         for answer in _values(readings, "config", GuestConfigs):
             configs.update(answer.by_id)
-        tasks = next(iter(_values(readings, "tasks", PowerTasks)), None)
+        tasks = next(iter(_values(readings, "tasks", TaskReport)), None)
         return View(
             cluster=self.cluster,
             readings=readings,

@@ -6,13 +6,14 @@ import importlib
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from pvewatch import __version__
-from pvewatch.config import ConfigError, Settings, internal_secret, load_settings
+from pvewatch.config import ConfigError, Settings, load_settings
 from pvewatch.logging import configure
 from pvewatch.serve import CannotListen
 
@@ -25,10 +26,13 @@ class SettingsSource:
     def __init__(self, path: Path | None) -> None:
         self.path = path
 
-    def load(self) -> Settings:
-        """The settings; mistakes are printed, all of them, and end the program with exit code 2."""
+    def load(self, **options: Mapping[str, Any]) -> Settings:
+        """The settings; mistakes are printed, all of them, and end the program with exit code 2.
+
+        `options` are what the command line says, section by section.
+        """
         try:
-            return load_settings(self.path)
+            return load_settings(self.path, options=options)
         except ConfigError as error:
             fail_configuration(error)
 
@@ -65,6 +69,7 @@ class _Lazy(click.Group):
 @click.group(
     cls=_Lazy,
     lazy={
+        "agents": "exporter.agents_cli:agents",
         "notify": "action_api.notify_cli:notify",
         "demo": "pvewatch.stack.cli:demo",
         "maintenance": "action_api.maintenance_cli:maintenance",
@@ -104,12 +109,26 @@ def cli(context: click.Context, config_file: Path | None, log_level: str, log_fo
 
 
 @cli.command()
+@click.option("--listen", metavar="HOST:PORT", help="Where it is served; default exporter.listen.")
+@click.option(
+    "--pve-config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The pve.yml of prometheus-pve-exporter: the logins of /pve.",
+)
+@click.option("--pve-target", "pve_targets", multiple=True, metavar="HOST", help="A host that /pve may ask; repeat it.")
 @click.pass_obj
-def exporter(settings: SettingsSource) -> None:
-    """Read Proxmox VE, receive heartbeats, serve /metrics."""
+def exporter(
+    settings: SettingsSource, listen: str | None, pve_config: Path | None, pve_targets: tuple[str, ...]
+) -> None:
+    """Read Proxmox VE, receive heartbeats, serve /metrics and /pve.
+
+    With --pve-target and no cluster configured it serves /pve alone, as prometheus-pve-exporter does.
+    """
     from exporter.main import run
 
-    run(settings.load())
+    given = {"listen": listen, "pve_config": pve_config and pve_config.absolute(), "pve_targets": pve_targets}
+    options = {name: value for name, value in given.items() if value}
+    run(settings.load(exporter=options), lambda: load_settings(settings.path, options={"exporter": options}))
 
 
 @cli.command("action-api")
@@ -141,15 +160,27 @@ def worker(settings: SettingsSource, queue: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
 @click.pass_obj
 def check(settings: SettingsSource, as_json: bool) -> None:
-    """Check the configuration and ask every cluster; exit 0 if all is well, 1 if something is missing."""
-    from pvewatch.pve.check import check_all, print_report
+    """Check the configuration, ask every cluster, and print what mends what is missing.
 
-    report = check_all(settings.load())
+    Exit status: 0 if all that is needed is there (warnings can be lived with), 1 if something is to be mended, such
+    as a privilege or a certificate, 2 if the configuration is wrong, 3 if a cluster cannot be reached.
+    """
+    from exporter.collectors import COLLECTORS
+    from exporter.collectors.selection import selected
+    from pvewatch.pve.check import check_all
+    from pvewatch.pve.check_report import print_report
+
+    loaded = settings.load()
+    try:
+        selected(COLLECTORS, loaded.exporter)
+    except ConfigError as error:
+        fail_configuration(error)
+    report = check_all(loaded)
     if as_json:
         click.echo(json.dumps(report.as_json(), indent=2))
     else:
         print_report(report)
-    sys.exit(0 if report.ok else 1)
+    sys.exit(report.exit_code)
 
 
 @cli.command()
@@ -180,7 +211,7 @@ def render(settings: SettingsSource, out: Path, layout: Any) -> None:
 @click.pass_obj
 def agent_token(settings: SettingsSource, cluster: str, vmid: int) -> None:
     """Print the heartbeat token of one guest."""
-    from exporter.heartbeats.tokens import token
+    from exporter.heartbeats.keys import current_token
     from pvewatch.pve.grouping import group_as_remembered
 
     loaded = settings.load()
@@ -189,10 +220,9 @@ def agent_token(settings: SettingsSource, cluster: str, vmid: int) -> None:
     if cluster not in known:
         raise click.BadParameter(f"{cluster!r} is not a cluster; known are: {', '.join(known)}", param_hint="CLUSTER")
     try:
-        secret = internal_secret(loaded, "heartbeat", create=True)
+        click.echo(current_token(loaded.data_dir, cluster, vmid))
     except ConfigError as error:
         fail_configuration(error)
-    click.echo(token(secret, cluster, vmid))
 
 
 def main() -> None:

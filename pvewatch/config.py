@@ -15,24 +15,22 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from pvewatch.channels import SecretSource
 from pvewatch.config_problems import ConfigError, Problem, problems_of
 from pvewatch.environment import settings_from_environment
 from pvewatch.secrets import InternalSecret, Secret, SecretRef, read_internal_secret
-from pvewatch.section import Section
 from pvewatch.settings import (
     ActionApiSettings,
     AlertingSettings,
-    AlertmanagerSettings,
     AutomationSettings,
     Cluster,
     ExporterSettings,
-    GrafanaSettings,
     HostPort,
-    PrometheusSettings,
     Settings,
     TokenRef,
 )
+from pvewatch.settings_base import Section
+from pvewatch.settings_channels import SecretSource
+from pvewatch.settings_engines import AlertmanagerSettings, GrafanaSettings, PrometheusSettings
 
 __all__ = [
     "ActionApiSettings",
@@ -58,11 +56,16 @@ __all__ = [
 DEFAULT_CONFIG_FILE = Path("pvewatch.yaml")
 
 
-def load_settings(path: Path | None = None, env: Mapping[str, str] | None = None) -> Settings:
+def load_settings(
+    path: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Settings:
     """Read the configuration file, else the environment form, into Settings.
 
     `path` None means pvewatch.yaml in the working directory if it is there, else the environment alone
-    (PROXMOX_NODE_<n>_* for the clusters). PVEWATCH_<SECTION>_<FIELD> overrides any single setting in both cases.
+    (PROXMOX_NODE_<n>_* for the clusters). PVEWATCH_<SECTION>_<FIELD> overrides any single setting in both cases, and
+    `options` (section → setting → value), what the command line says, overrides that.
 
     Raises ConfigError with every mistake found.
     """
@@ -76,7 +79,7 @@ def load_settings(path: Path | None = None, env: Mapping[str, str] | None = None
     source = str(path) if path is not None else "environment"
     overlay, env_problems = settings_from_environment(environment, _section_fields(), has_file=path is not None)
     problems += env_problems
-    for section, values in overlay.items():
+    for section, values in (*overlay.items(), *(options or {}).items()):
         if isinstance(values, dict) and isinstance(document.get(section) or {}, dict):
             document[section] = {**(document.get(section) or {}), **values}
         else:
@@ -85,7 +88,7 @@ def load_settings(path: Path | None = None, env: Mapping[str, str] | None = None
         settings = Settings.model_validate(document)
     except ValidationError as error:
         raise ConfigError([*problems, *problems_of(error, source)]) from error
-    if not settings.clusters:
+    if not settings.clusters and not settings.exporter.pve_targets:
         problems.append(
             Problem(
                 source,
@@ -157,6 +160,8 @@ def _absolute(settings: Settings, base: Path) -> Settings:
         update={
             "heartbeat_tls_cert": fix(settings.exporter.heartbeat_tls_cert),
             "heartbeat_tls_key": fix(settings.exporter.heartbeat_tls_key),
+            "heartbeat_ca_file": fix(settings.exporter.heartbeat_ca_file),
+            "pve_config": fix(settings.exporter.pve_config),
         }
     )
 

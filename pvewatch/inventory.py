@@ -25,7 +25,11 @@ class _Entry(BaseModel):
 
 
 class HeartbeatEntry(_Entry):
-    """The newest heartbeat of a guest's agent. Times are the server's clock, unix seconds."""
+    """The newest heartbeat of a guest's agent. Times are the server's clock, unix seconds.
+
+    `identity_shared`: two machines use this guest's token, so what it says is not to be trusted. `previous_secret`: its
+    token derives from the secret before the last rotation. `outdated`: this pvewatch has a newer agent.
+    """
 
     last_seen: float
     boot_id: str
@@ -33,6 +37,10 @@ class HeartbeatEntry(_Entry):
     sequence: int
     silent: bool
     timeout_seconds: float
+    identity_shared: bool = False
+    agent_platform: str | None = None
+    previous_secret: bool = False
+    outdated: bool = False
 
 
 class GuestEntry(_Entry):
@@ -62,6 +70,55 @@ class GuestEntry(_Entry):
     memory_used_bytes: float | None = None
     memory_limit_bytes: float | None = None
     heartbeat: HeartbeatEntry | None = None
+
+
+class SnapshotEntry(_Entry):
+    """A snapshot of a guest; `taken_at` is unix seconds, None when PVE does not say."""
+
+    name: str
+    parent: str | None = None
+    taken_at: float | None = None
+    description: str = ""
+    with_memory: bool = False
+
+
+class TaskEntry(_Entry):
+    """A task about a guest. Times are unix seconds; a running one has no end and no `ok`."""
+
+    upid: str
+    type: str
+    user: str
+    node: str
+    started: float
+    ended: float | None = None
+    running: bool = False
+    exit_status: str | None = None
+    ok: bool | None = None
+
+
+class AddressEntry(_Entry):
+    """An address of a guest: of which card, and whether its system reports it or its configuration sets it."""
+
+    interface: str
+    address: str
+    source: Literal["guest", "configuration"]
+
+
+class GuestDetail(_Entry):
+    """One guest with all that was read for this purpose at `read_at` (unix seconds).
+
+    What could not be read is None, and `errors` says why, by the name of the field. `configuration` holds the settings
+    that cannot carry a secret; the others are named in `withheld`.
+    """
+
+    read_at: float
+    guest: GuestEntry
+    configuration: dict[str, str | int | float | bool] | None = None
+    withheld: list[str] = Field(default_factory=list)
+    snapshots: list[SnapshotEntry] | None = None
+    tasks: list[TaskEntry] | None = None
+    addresses: list[AddressEntry] | None = None
+    errors: dict[str, str] = Field(default_factory=dict)
 
 
 class NodeEntry(_Entry):
@@ -122,6 +179,23 @@ class Inventory(_Entry):
         if entry is None:
             return None
         return next((guest for guest in entry.guests if guest.vmid == vmid), None)
+
+
+def agent_states(guest: GuestEntry) -> tuple[str, ...]:
+    """What is to be said of a guest's agent, in a person's words; `ok` when nothing is."""
+    heartbeat = guest.heartbeat
+    if heartbeat is None:
+        return ("no agent",)
+    # A guest that is off cannot speak: nothing is wrong with its agent.
+    off = guest.status not in ("running", "unknown")
+    said = (
+        ("silent", heartbeat.silent and not off),
+        ("not running", heartbeat.silent and off),
+        ("shared identity", heartbeat.identity_shared),
+        ("outdated", heartbeat.outdated),
+        ("previous secret", heartbeat.previous_secret),
+    )
+    return tuple(words for words, holds in said if holds) or ("ok",)
 
 
 class InventoryUnavailable(Exception):

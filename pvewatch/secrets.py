@@ -1,4 +1,4 @@
-"""Secrets: where they are, how they are read, and the four that pvewatch makes for itself.
+"""Secrets: where they are, how they are read, and those that pvewatch makes for itself.
 
 A `Secret` shows itself only through `.reveal()`, so that no log line, page, traceback or repr can hold one by accident.
 """
@@ -15,7 +15,9 @@ from typing import Literal
 
 from pvewatch.config_problems import ConfigError, Problem
 
-InternalSecret = Literal["heartbeat", "inventory", "pve-notifications", "webhook"]
+InternalSecret = Literal["heartbeat", "heartbeat.previous", "inventory", "enrolment", "pve-notifications", "webhook"]
+# Those that every installation has; `heartbeat.previous` is there during a rotation only.
+MADE_AT_FIRST: tuple[InternalSecret, ...] = ("heartbeat", "inventory", "enrolment", "pve-notifications", "webhook")
 
 
 class Secret:
@@ -80,8 +82,9 @@ def internal_secret_file(data_dir: Path, name: InternalSecret) -> Path:
 def read_internal_secret(data_dir: Path, name: InternalSecret, *, create: bool = False) -> Secret:
     """Read one of pvewatch's own secrets.
 
-    `heartbeat`: agents' tokens derive from it. `inventory`: the action API reads the exporter with it.
-    `pve-notifications`: Proxmox VE calls the action API with it. `webhook`: Alertmanager does.
+    `heartbeat`: agents' tokens derive from it; `heartbeat.previous`: the one before, during a rotation. `inventory`:
+    the action API reads the exporter with it. `enrolment`: it asks the exporter for one
+    guest's token with it. `pve-notifications`: Proxmox VE calls the action API with it. `webhook`: Alertmanager does.
     With `create` it is made on first use (43 characters, mode 0600); two processes starting at once agree on one.
     Raises ConfigError when it is missing and may not be made, or cannot be.
     """
@@ -99,15 +102,40 @@ def read_internal_secret(data_dir: Path, name: InternalSecret, *, create: bool =
     return _read_file(path)
 
 
-def _make(path: Path) -> None:
+def replace_internal_secret(data_dir: Path, name: InternalSecret, value: Secret | None) -> None:
+    """Write a secret in place of the one that is there, in one step; `value` None makes a new random one.
+
+    Raises ConfigError when it cannot be written.
+    """
+    path = internal_secret_file(data_dir, name)
+    try:
+        scratch = _write_beside(path, value.reveal() if value else random_source.token_urlsafe(32))
+        scratch.replace(path)
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        remedy = "let the user that runs pvewatch write there"
+        raise ConfigError([Problem(str(path), f"cannot be written: {error.strerror}", remedy)]) from error
+
+
+def _write_beside(path: Path, value: str) -> Path:
+    """A file of mode 0600 in the same folder that holds the value, on disk."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}.{random_source.token_hex(4)}")
     descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(value + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return scratch
+
+
+def _make(path: Path) -> None:
+    scratch = _write_beside(path, random_source.token_urlsafe(32))
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(random_source.token_urlsafe(32) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
         # link() refuses an existing target: of two starters one wins, whole, and both read the winner's file.
         os.link(scratch, path)
     except FileExistsError:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -17,17 +17,16 @@ from pydantic import (
     model_validator,
 )
 
-from pvewatch.channels import Channel
 from pvewatch.secrets import SecretRef
-from pvewatch.section import Seconds, Section, Url
+from pvewatch.settings_base import Listen, Seconds, Section, Url
+from pvewatch.settings_channels import Channel
+from pvewatch.settings_engines import AlertmanagerSettings, GrafanaSettings, PrometheusSettings
 
 DEFAULT_PVE_PORT = 8006
 
 _CLUSTER_NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,62}$")
 _FINGERPRINT = re.compile(r"^([0-9A-F]{2}:){31}[0-9A-F]{2}$")
 _TOKEN_ID = re.compile(r"^[^\s@!:/]+@[A-Za-z][A-Za-z0-9.\-_]+![A-Za-z][A-Za-z0-9.\-_]+$")
-_LISTEN = re.compile(r"^(\[[0-9a-fA-F:]+\]|[^\s:]+):(\d{1,5})$")
-_DURATION = re.compile(r"^\d+[hdwy]$")
 
 
 def check_fingerprint(value: str) -> str:
@@ -73,16 +72,6 @@ def _token_id(value: str) -> str:
     if not _TOKEN_ID.fullmatch(value):
         raise ValueError("a token id looks like pvewatch@pve!monitor (user@realm!tokenname)")
     return value
-
-
-def _listen(value: str) -> str:
-    match = _LISTEN.fullmatch(value)
-    if not match or int(match[2]) > 65535:
-        raise ValueError("write host:port, for example 127.0.0.1:9221")
-    return value
-
-
-Listen = Annotated[str, AfterValidator(_listen)]
 
 
 class TokenRef(Section):
@@ -149,6 +138,35 @@ class Cluster(Section):
         return f"https://{self.hosts[0]}"
 
 
+class CollectorSettings(Section):
+    """How one collector runs. What is not set is as the collector itself has it."""
+
+    enabled: bool | None = None
+    """`false` switches it off, `true` on."""
+    interval_seconds: Seconds | None = None
+    """How often it asks."""
+
+
+PeerCollector = Literal[
+    "status",
+    "resources",
+    "node",
+    "cluster",
+    "version",
+    "backup-info",
+    "qdevice",
+    "subscription",
+    "config",
+    "replication",
+]
+"""The collectors of /pve, under the names that prometheus-pve-exporter gives them."""
+
+
+def _target(value: str) -> str:
+    HostPort.parse(value)
+    return value.strip()
+
+
 class ExporterSettings(Section):
     """The process that reads Proxmox VE and receives heartbeats. Intervals and ages are seconds."""
 
@@ -164,6 +182,8 @@ class ExporterSettings(Section):
     """Certificate (chain) of the heartbeat listener, PEM."""
     heartbeat_tls_key: Path | None = None
     """Its private key, PEM."""
+    heartbeat_ca_file: Path | None = None
+    """What agents shall trust, PEM: goes with their installer. Not needed where guests know the authority anyway."""
     poll_interval_seconds: float = Field(default=10, gt=0, le=30)
     """How often status and resources are asked, one call each per cluster; 30 at most: older says nothing about now."""
     node_interval_seconds: Seconds = 60
@@ -174,8 +194,25 @@ class ExporterSettings(Section):
     """Figures older than this disappear instead of freezing."""
     heartbeat_timeout_seconds: Seconds = 180
     """A guest whose newest heartbeat is older is silent."""
+    heartbeat_keep_seconds: Seconds = 86400
+    """For how long heartbeats of a guest are remembered that Proxmox VE does not list, or cannot be asked about."""
     max_heartbeat_bytes: int = Field(default=65536, ge=1024, le=1_048_576)
     """A larger heartbeat is refused."""
+    collectors: dict[str, CollectorSettings] = Field(default_factory=dict)
+    """`name: {enabled, interval_seconds}` for single collectors; docs/metrics.md names them."""
+
+    def collector(self, name: str) -> CollectorSettings:
+        """What is set for that collector; nothing if it is not mentioned."""
+        return self.collectors.get(name, CollectorSettings())
+
+    pve_config: Path | None = None
+    """A pve.yml of prometheus-pve-exporter: the logins of /pve, one for each module."""
+    pve_targets: Annotated[tuple[Annotated[str, AfterValidator(_target)], ...], Field(max_length=1000)] = ()
+    """Hosts that /pve may ask with those logins, host or host:port; the clusters' hosts may be asked without."""
+    pve_cache_seconds: float = Field(default=5, ge=0, le=60)
+    """How long an answer of a host serves every scrape of /pve; Proxmox VE renews its figures every 10 s."""
+    pve_collectors: tuple[PeerCollector, ...] = get_args(PeerCollector)
+    """What /pve reads, under the names of prometheus-pve-exporter's --collector options."""
 
     @model_validator(mode="after")
     def _whole_tls(self) -> Self:
@@ -234,54 +271,6 @@ class AutomationSettings(Section):
     """How long a heartbeat is waited for after an action."""
     task_timeout_seconds: Seconds = 600
     """How long a task of Proxmox VE is followed."""
-
-
-class PrometheusSettings(Section):
-    """The Prometheus that pvewatch starts or is pointed at."""
-
-    listen: Listen = "127.0.0.1:9090"
-    """Where `pvewatch up` lets Prometheus listen."""
-    url: Url | None = None
-    """Where Prometheus answers, when that is not http://<listen>."""
-    retention: str = "90d"
-    """How long history is kept."""
-    scrape_interval_seconds: Seconds = 10
-    """How often Prometheus reads the exporter; the statistics change every 10 s."""
-    evaluation_interval_seconds: Seconds = 10
-    """How often rules are evaluated."""
-
-    @field_validator("retention")
-    @classmethod
-    def _a_duration(cls, value: str) -> str:
-        if not _DURATION.fullmatch(value):
-            raise ValueError("write a whole number and h, d, w or y, for example 90d")
-        return value
-
-
-class AlertmanagerSettings(Section):
-    """The Alertmanager that pvewatch starts or is pointed at. Times are seconds."""
-
-    listen: Listen = "127.0.0.1:9093"
-    """Where `pvewatch up` lets Alertmanager listen."""
-    url: Url | None = None
-    """Where Alertmanager answers, when that is not http://<listen>."""
-    group_wait_seconds: Seconds = 30
-    """How long the first message of a group waits for others."""
-    group_interval_seconds: Seconds = 300
-    """How long a group waits before it tells of new alerts."""
-    repeat_interval_seconds: Seconds = 14400
-    """After which time an unchanged alert is told again."""
-    version: str | None = Field(default=None, pattern=r"^\d+\.\d+(\.\d+)?$")
-    """The version that will read what `pvewatch render` writes; `pvewatch up` asks the one that it starts."""
-
-
-class GrafanaSettings(Section):
-    """The Grafana that pvewatch starts (where one is installed) or links to."""
-
-    listen: Listen = "127.0.0.1:3000"
-    """Where `pvewatch up` lets Grafana listen."""
-    url: Url | None = None
-    """Where Grafana answers, when that is not http://<listen>."""
 
 
 class AlertingSettings(Section):

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from pvewatch.inventory import InventoryClient, InventoryUnavailable
+from pvewatch.inventory import GuestEntry, HeartbeatEntry, InventoryClient, InventoryUnavailable, agent_states
 from pvewatch.secrets import Secret
 
 WHOLE = b'{"generated_at":1.0,"clusters":[]}'
@@ -85,3 +85,16 @@ def test_the_token_does_not_go_through_a_proxy_of_the_environment(monkeypatch: p
         monkeypatch.setenv("http_proxy", proxy)
         fetching(url)()
     assert told == []
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [("running", "silent"), ("unknown", "silent"), ("stopped", "not running"), ("paused", "not running")],
+)
+def test_the_agent_of_a_guest_that_is_off_is_not_called_silent(status: str, said: str) -> None:
+    heard = HeartbeatEntry(last_seen=1, boot_id="b", agent_version="1", sequence=1, silent=True, timeout_seconds=180)
+    guest = GuestEntry(
+        cluster="lab", kind="qemu", vmid=100, id="qemu/100", name=None, node="n", status=status, template=False,
+        heartbeat=heard,
+    )  # fmt: skip
+    assert agent_states(guest) == (said,)

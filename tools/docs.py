@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""Writes what is generated from the code: the references of settings, commands and metrics, and the agents' schema.
+"""Writes what is generated from the code: the references of settings, commands,
+metrics and permissions, and the agents' schema.
 
-python tools/docs.py            write docs/{configuration,commands,metrics}.md and agents/heartbeat.schema.json
+python tools/docs.py            write docs/{configuration,commands,metrics,permissions}.md and
+                                agents/heartbeat.schema.json
 python tools/docs.py --check    write nothing; exit 1 and name what is not current
 """
 
@@ -20,13 +22,21 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from action_api.routes.metrics import StoreCollector
+from action_api.routes.metrics import COUNTERS, StoreCollector
+from exporter.exposition import Metric as TableMetric
 from exporter.heartbeats.metrics import families as heartbeats
 from exporter.heartbeats.schema import json_schema_text
 from exporter.own_metrics import OwnMetrics
+from exporter.peer import families
+from exporter.peer.endpoint import COLLECTORS as PEER_COLLECTORS
+from exporter.peer.endpoint import Peer
+from exporter.peer.reads import Config
 from exporter.service import TABLES
+from exporter.snapshot import EVERYTHING
 from pvewatch.cli import cli
-from pvewatch.config import Cluster, HostPort, Section, Settings, TokenRef
+from pvewatch.config import Cluster, ExporterSettings, HostPort, Section, Settings, TokenRef
+from pvewatch.pve.privileges import NEEDS, ROLE_NAMES, Holder, Need, calls_of, in_words, role, versions
+from pvewatch.settings import CollectorSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH = 100
@@ -108,12 +118,15 @@ def _type(annotation: Any) -> str:
         return " or ".join(_type(part) for part in get_args(annotation) if part is not NoneType)
     if origin is tuple:
         return f"list of {_type(get_args(annotation)[0])}"
+    if origin is dict:
+        return f"mapping of {_type(get_args(annotation)[0])} to {_type(get_args(annotation)[1])}"
     if origin is Literal:
         return ", ".join(map(str, get_args(annotation)))
     names = {
         HostPort: "host:port",
         Cluster: "cluster, see below",
         TokenRef: "token, see below",
+        CollectorSettings: "`enabled`, `interval_seconds`",
         str: "text",
         int: "whole number",
         float: "number",
@@ -149,9 +162,38 @@ METRICS = f"""# Metrics
 
 {NOTE}
 
-What prometheus-pve-exporter exports keeps its name, labels and values, with the label `cluster` added. A figure that
-could not be read is absent; `pve_collector_error` says why.
+What prometheus-pve-exporter exports keeps its name, labels and values, with the label `cluster` added; how it is at
+`/pve`, without that label, is in a table of its own. A figure that could not be read is absent; `pve_collector_error`
+says why. Calls are below `/api2/json`, GET unless a method stands before. What a missing privilege costs:
+[permissions.md](permissions.md).
 """
+PVE = """`/pve?target=HOST` answers as prometheus-pve-exporter does: [migrating.md](migrating.md). Its collectors have
+the names that they have there, and `cluster=0` or `node=0` leaves those of that kind out; those of kind node are about
+the node that the target is.
+"""
+# One row of each kind, so that every family has a sample.
+PEER_STATUS = [
+    {"type": "cluster", "name": "c", "quorate": 1, "nodes": 1, "version": 1},
+    {"type": "node", "id": "node/a", "name": "a", "online": 1, "level": "", "nodeid": 1},
+]
+PEER_FIGURES = ("maxdisk", "disk", "maxmem", "mem", "netout", "netin", "diskwrite", "diskread", "cpu", "maxcpu")
+PEER_RESOURCES = [
+    {"type": "qemu", "id": "qemu/1", **dict.fromkeys((*PEER_FIGURES, "uptime"), 1)},
+    {"type": "storage", "id": "storage/a/s", "shared": 1},
+]
+PEER_JOB = dict.fromkeys(("duration", "last_sync", "last_try", "next_sync", "fail_count"), 1)
+PEER_PAGES: dict[str, bytes] = {
+    "status": families.up(PEER_STATUS, []),
+    "resources": families.resources(PEER_RESOURCES),
+    "node": families.nodes_info(PEER_STATUS),
+    "cluster": families.cluster_info(PEER_STATUS),
+    "version": families.version({"release": "", "repoid": "", "version": ""}),
+    "backup-info": families.not_backed_up(PEER_STATUS, [{"type": "qemu", "vmid": 1}]),
+    "qdevice": families.qdevice(PEER_STATUS, {"State": "Connected"}),
+    "subscription": families.subscription("a", {"nextduedate": "2026-01-01"}),
+    "config": families.onboot("a", [Config("qemu", "1", 1, 0.0)]),
+    "replication": families.replication([{"id": "1-0", **PEER_JOB}]),
+}
 
 
 def metrics() -> str:
@@ -160,45 +202,144 @@ def metrics() -> str:
         METRICS,
         "## Exporter: clusters",
         "",
-        "| metric | type | labels | collector | meaning |",
-        "|---|---|---|---|---|",
+        "| metric | type | labels | meaning | collector | calls | privilege |",
+        "|---|---|---|---|---|---|---|",
     ]
-    shown: dict[str, str] = {}
-    for collector, table in TABLES:
-        for metric in table:
-            labels = ", ".join(("cluster", *metric.labels))
-            row = f"| `{metric.name}` | {metric.type} | {labels} | {collector.replace('*', 'all')} | {metric.help} |"
-            if shown.setdefault(metric.name, row) is row:
-                lines.append(row)
+    for name, (metric, collectors) in _cluster_families().items():
+        labels = _labels("cluster", *metric.labels)
+        calls, privilege = _sources(collectors)
+        where = ", ".join("all" if one == EVERYTHING else one for one in collectors)
+        lines.append(f"| `{name}` | {metric.type} | {labels} | {metric.help} | {where} | {calls} | {privilege} |")
+    lines += ["", "## Exporter: /pve", "", PVE, *_peer_families()]
     lines += ["", "## Exporter: heartbeats", "", "| metric | type | labels | meaning |", "|---|---|---|---|"]
     for family in heartbeats({}, {}, {}, now=0, timeout=1):
-        lines.append(f"| `{family.name}` | {family.type} | {', '.join(family.labels)} | {family.help} |")
-    lines += ["", "## Exporter: itself", "", *_families(text_string_to_metric_families(OwnMetrics().text().decode()))]
+        lines.append(f"| `{family.name}` | {family.type} | {_labels(*family.labels)} | {family.help} |")
+    lines += ["", "## Exporter: itself", "", *_families(_exporter_itself())]
     registry = CollectorRegistry()
-    registry.register(StoreCollector(_EmptyStore()))  # type: ignore[arg-type]  # only its three counts are asked for
+    registry.register(StoreCollector(_OneOfEach()))  # type: ignore[arg-type]  # only its three counts are asked for
     lines += ["", "## Action API", "", *_families(registry.collect())]
     return "\n".join(lines) + "\n"
 
 
+def _cluster_families() -> dict[str, tuple[TableMetric, list[str]]]:
+    """Family → its row and all collectors that give samples of it."""
+    found: dict[str, tuple[TableMetric, list[str]]] = {}
+    for collector, table in TABLES:
+        for metric in table:
+            found.setdefault(metric.name, (metric, []))[1].append(collector)
+    return found
+
+
+def _sources(collectors: Iterable[str]) -> tuple[str, str]:
+    """Calls and privileges of these collectors."""
+    named = [one for one in collectors if one != EVERYTHING]
+    calls = dict.fromkeys(f"`{call}`" for one in named for call in calls_of(one))
+    privileges = dict.fromkeys(in_words(one) for one in named)
+    return ", ".join(calls) or "none", "; ".join(privileges) or "none"
+
+
+def _labels(*names: str) -> str:
+    return ", ".join(names) or "none"
+
+
+def _peer_families() -> Iterator[str]:
+    yield "| metric | type | labels | meaning | collector | kind | calls | privilege |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for one in PEER_COLLECTORS:
+        calls = ", ".join(f"`{call}`" for call in calls_of(one.name, "/pve"))
+        for family in text_string_to_metric_families(PEER_PAGES[one.name].decode()):
+            row = (*_family(family), one.name, one.scope, calls, in_words(one.name, "/pve"))
+            yield f"| {' | '.join(row)} |"
+    for family in text_string_to_metric_families(families.outcome({"status": "unreachable"}).decode()):
+        yield f"| {' | '.join((*_family(family), 'all', 'both', 'none', 'none'))} |"
+
+
+def _family(metric: Metric) -> tuple[str, str, str, str]:
+    """Name, type, labels and meaning."""
+    name = f"{metric.name}_total" if metric.type == "counter" else metric.name
+    named = dict.fromkeys(label for sample in metric.samples for label in sample.labels if label != "le")
+    return f"`{name}`", metric.type, _labels(*named), metric.documentation
+
+
+def _exporter_itself() -> Iterator[Metric]:
+    """The process's metrics, and those about /pve."""
+    own = OwnMetrics()
+    own.pve_request("", "", "ok", 0.0)
+    own.collector_ran("", "", "ok")
+    own.show_clusters({"": 0.0}, {})
+    own.http_request("", 200, 0.0)
+    yield from text_string_to_metric_families(own.text().decode())
+    target = Settings(exporter=ExporterSettings(pve_targets=("localhost",)))
+    peer = Peer(target, {"PVE_USER": "nobody@pve", "PVE_PASSWORD": "none"})
+    try:
+        yield from text_string_to_metric_families(peer.metrics().decode())
+    finally:
+        peer.close()
+
+
 def _families(found: Iterable[Metric]) -> Iterator[str]:
-    yield "| metric | type | meaning |"
-    yield "|---|---|---|"
+    yield "| metric | type | labels | meaning |"
+    yield "|---|---|---|---|"
     for metric in sorted(found, key=lambda one: one.name):
-        name = f"{metric.name}_total" if metric.type == "counter" else metric.name
-        yield f"| `{name}` | {metric.type} | {metric.documentation} |"
+        yield f"| {' | '.join(_family(metric))} |"
 
 
-class _EmptyStore:
-    """Stands in for the action API's database, of which only the families' names are wanted."""
+class _OneOfEach:
+    """Stands in for the action API's database, of which only the families' names and labels are wanted."""
 
     def __init__(self) -> None:
         self.counters = self.incidents = self.runs = self
 
-    def all(self) -> list[object]:
-        return []
+    def all(self) -> list[tuple[str, dict[str, str], int]]:
+        return [(family, dict.fromkeys(labels, ""), 0) for family, _, _, labels in COUNTERS]
 
     def count_by_state(self) -> dict[str, int]:
-        return {}
+        return {"open": 0}
+
+
+PERMISSIONS = f"""# Permissions
+
+{NOTE}
+
+What pvewatch asks Proxmox VE for, which privilege that needs on which path, and what is lost without it; the table is
+the one that `pvewatch check` judges tokens by. It was tried privilege by privilege on Proxmox VE 8.4.21 and 9.2.11.
+
+- A token with privilege separation may do only what its user may, too: every role is given to both.
+- A guest's privilege may sit on `/vms/VMID`, `/vms`, `/` or `/pool/POOL` of the guest. Deleting a guest deletes what
+  was granted on `/vms/VMID`; what was granted on its pool stays.
+- *refused* means 403. *less* means 200 with something left out, which looks like less there is: pvewatch asks for its
+  own permissions then, and withholds what it cannot know.
+- Before PVE 9 the guest agent's privilege is VM.Monitor, which also permits commands inside guests. The advised role
+  does without, and `guest_agent` is off there unless `exporter.collectors.guest_agent.enabled` is true.
+"""
+TOKENS: tuple[Holder, ...] = ("monitor", "power")
+HOLDERS: dict[Holder, tuple[str, str]] = {
+    "monitor": ("The monitor token", "collector"),
+    "power": ("The power token", "action"),
+    "/pve": ("A login of /pve", "collector"),
+}
+
+
+def permissions() -> str:
+    """docs/permissions.md out of the table of privileges."""
+    lines = [PERMISSIONS, "## Roles", ""]
+    for major, title in ((8, "Proxmox VE 8"), (9, "Proxmox VE 9")):
+        lines += [f"{title}:", "", "```console"]
+        lines += [f'# pveum role add {ROLE_NAMES[one]} --privs "{" ".join(role(one, major))}"' for one in TOKENS]
+        lines += ["```", ""]
+    for holder, (title, what) in HOLDERS.items():
+        lines += [f"## {title}", "", f"| {what} | calls | privilege | versions | without it | what is lost |"]
+        lines += ["|---|---|---|---|---|---|", *(_need(need) for need in NEEDS if need.holder == holder), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _need(need: Need) -> str:
+    calls = ", ".join(f"`{call}`" for call in need.calls)
+    if not need.privilege:
+        return f"| {need.feature} | {calls} | any token | all | | |"
+    without = "refused" if need.refused else "less"
+    privilege = f"{need.privilege} on `{need.path}`"
+    return f"| {need.feature} | {calls} | {privilege} | {versions(need) or 'all'} | {without} | {need.loss} |"
 
 
 def references() -> dict[Path, str]:
@@ -207,6 +348,7 @@ def references() -> dict[Path, str]:
         ROOT / "docs" / "configuration.md": configuration(),
         ROOT / "docs" / "commands.md": commands(),
         ROOT / "docs" / "metrics.md": metrics(),
+        ROOT / "docs" / "permissions.md": permissions(),
         ROOT / "agents" / "heartbeat.schema.json": json_schema_text(),
     }
 

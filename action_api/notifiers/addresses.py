@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 from urllib.parse import quote, urlencode, urlsplit
 
-from pvewatch.channels import (
+from pvewatch.settings_channels import (
     AppriseChannel,
     Channel,
     DiscordChannel,

@@ -9,8 +9,8 @@ import apprise
 
 from action_api.notifiers.addresses import address
 from action_api.notifiers.wording import Words
-from pvewatch.channels import Channel, SecretSource
 from pvewatch.config import ConfigError
+from pvewatch.settings_channels import Channel, SecretSource
 
 SEND_SECONDS = 30.0
 """After this time a service is given up; connecting and reading have bounds of 4 s each within apprise."""

@@ -20,8 +20,8 @@ from action_api.notifiers.delivery import SEND_SECONDS, NotDelivered, deliver
 from action_api.notifiers.wording import words
 from action_api.schemas.alertmanager import Notification
 from action_api.store import Delivery, Store, StoreUnavailable, open_store
-from pvewatch.channels import Channel
 from pvewatch.config import ConfigError, Problem, Settings
+from pvewatch.settings_channels import Channel
 
 MAX_AT_ONCE = 8
 MAX_ATTEMPTS = 12

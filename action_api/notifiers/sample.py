@@ -12,9 +12,9 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from action_api.notifiers.wording import Words
-from pvewatch.channels import Channel
 from pvewatch.config import Settings
 from pvewatch.render.channels import TEST_LABEL
+from pvewatch.settings_channels import Channel
 
 WAIT_SECONDS = 45.0
 _TIMEOUT_SECONDS = 5.0

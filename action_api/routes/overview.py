@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import urlencode
 
-from flask import Blueprint, render_template, request, url_for
+from flask import Blueprint, render_template
 
 from action_api.auth.sessions import needs_role
+from action_api.routes.filters import Filter
 from action_api.routes.services import services
 from action_api.routes.states import TONES, Condition, condition, figures_are_old
 from action_api.store import Incident
@@ -37,6 +37,13 @@ class GuestRow:
     incident: Incident | None
 
     @property
+    def about(self) -> str:
+        """What a search looks through."""
+        guest = self.guest
+        place = f"{guest.id} {guest.name or ''} {guest.node} {guest.cluster} {guest.pool or ''} {self.condition.word}"
+        return f"{place} {' '.join(guest.tags)} {guest.lock or ''}"
+
+    @property
     def order(self) -> tuple[object, ...]:
         """Open incidents first, then the worst states, then by place."""
         return (self.incident is None, self.condition.rank, self.guest.cluster, self.guest.vmid)
@@ -58,55 +65,21 @@ class ClusterCard:
         return (not self.problems, -self.guests_bad, self.cluster.name)
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """What the person wants to see; the address of the page says it, so a filtered page can be kept and sent."""
-
-    text: str
-    tone: str
-    cluster: str
-    page: int
-
-    @classmethod
-    def of_request(cls) -> Filter:
-        """Read it from the query; nonsense counts as not given."""
-        tone = request.args.get("state", "")
-        page = request.args.get("page", default=1, type=int)
-        return cls(
-            text=request.args.get("q", "").strip()[:100],
-            tone=tone if tone in TONES else "",
-            cluster=request.args.get("cluster", "")[:63],
-            page=min(max(page, 1), 10_000),
-        )
-
-    def takes(self, row: GuestRow) -> bool:
-        """Whether the row is wanted: every word of the text is found in what the row says."""
-        guest = row.guest
-        if (self.tone and row.condition.tone != self.tone) or (self.cluster and guest.cluster != self.cluster):
-            return False
-        about = f"{guest.id} {guest.name or ''} {guest.node} {guest.cluster} {guest.pool or ''} {row.condition.word}"
-        about = f"{about} {' '.join(guest.tags)} {guest.lock or ''}".casefold()
-        return all(word in about for word in self.text.casefold().split())
-
-    def address(self, **changes: str | int) -> str:
-        """The page with this filter, changed."""
-        values = {"q": self.text, "state": self.tone, "cluster": self.cluster, "page": self.page} | changes
-        kept = {key: value for key, value in values.items() if value and not (key == "page" and value == 1)}
-        return url_for("overview.page") + (f"?{urlencode(kept)}" if kept else "")
-
-
 @blueprint.get("/")
 @needs_role("viewer")
 def page() -> str:
     """Clusters and guests."""
-    wanted = Filter.of_request()
+    wanted = Filter.of_request(TONES)
     try:
         inventory = services().inventory.fetch()
     except InventoryUnavailable as error:
         return render_template("overview.html", unavailable=str(error), wanted=wanted)
     rows = _rows(inventory)
     counts = {tone: sum(row.condition.tone == tone for row in rows) for tone in TONES}
-    found = sorted((row for row in rows if wanted.takes(row)), key=lambda row: row.order)
+    found = sorted(
+        (row for row in rows if wanted.takes(row.guest.cluster, (row.condition.tone,), row.about)),
+        key=lambda row: row.order,
+    )
     pages = max(1, -(-len(found) // PAGE_GUESTS))
     first = (min(wanted.page, pages) - 1) * PAGE_GUESTS
     cards = sorted((_card(entry) for entry in inventory.clusters), key=lambda card: card.order)

@@ -12,6 +12,7 @@ from flask import current_app
 
 from action_api.store import Store
 from pvewatch.config import Settings
+from pvewatch.enrolment import Enrolment, Platform
 from pvewatch.inventory import Inventory, InventoryUnavailable
 
 EXTENSION = "pvewatch"
@@ -23,6 +24,13 @@ class InventorySource(Protocol):
 
     def fetch(self) -> Inventory:
         """The inventory as it is now. Raises InventoryUnavailable."""
+
+
+class EnrolmentSource(Protocol):
+    """Who makes tokens and installers: `pvewatch.enrolment.EnrolmentClient`, or a stand-in in a test."""
+
+    def ask(self, cluster: str, vmid: int, platform: Platform | None) -> Enrolment:
+        """The token and installer of one guest. Raises EnrolmentRefused."""
 
 
 class RecentInventory:
@@ -64,6 +72,7 @@ class Services:
     settings: Settings
     store: Store
     inventory: RecentInventory
+    enrolment: EnrolmentSource
     clock: Clock
 
 

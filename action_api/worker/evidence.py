@@ -172,6 +172,7 @@ def _completed(
         inventory_age_seconds=entry.age_seconds if entry else None,
         heartbeat_ever_seen=None if inventory is None else guest is not None and guest.heartbeat is not None,
         heartbeat_at=guest.heartbeat.last_seen if guest and guest.heartbeat else None,
+        identity_shared=guest.heartbeat.identity_shared if guest and guest.heartbeat else None,
         heartbeat_silent=guest.heartbeat.silent if guest and guest.heartbeat else None,
         silences=None if entry is None else silences(entry, node_name),
         alert_firing=None if firing is None else any(_is_the_alert(labels, incident) for labels in firing),

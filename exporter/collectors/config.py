@@ -1,6 +1,8 @@
-"""Which guests start at boot, out of `GET /nodes/{node}/{kind}/{vmid}/config`, for the guests of all nodes.
+"""What each guest's `GET /nodes/{node}/{kind}/{vmid}/config` says about starting at boot, its agent and protection.
 
     pve_onboot_status{cluster="home",id="qemu/100",node="pve1",type="qemu"} 1
+    pve_guest_agent_enabled{cluster="home",id="qemu/100"} 0
+    pve_guest_protection{cluster="home",id="qemu/100"} 0
 
 By hand: `pvesh get /nodes/pve1/qemu/100/config`. Needs VM.Audit on the guest.
 
@@ -37,8 +39,12 @@ def read(request: Request) -> GuestConfigs:
         raise NothingHere
     # From the whole cluster's view: a guest that has moved here is known already.
     known = {guest.id: request.view.configs[guest.id] for guest in guests if guest.id in request.view.configs}
+    previous = request.previous if isinstance(request.previous, GuestConfigs) else None
+    # Refused ones wait for their next turn like the others, or they would keep new ones from theirs.
+    limit = _every(request.settings)
+    refused = {key: at for key, at in previous.refused.items() if request.now - at < limit} if previous else {}
     problem: PveError | None = None
-    for guest in _due(guests, known, request):
+    for guest in _due([guest for guest in guests if guest.id not in refused], known, request):
         if request.stopping():
             break
         try:
@@ -50,13 +56,16 @@ def read(request: Request) -> GuestConfigs:
             break
         except PveError as error:
             problem = error
+            refused[guest.id] = request.now
             continue
         known[guest.id] = ConfigReading(config, request.now)
     keep = keep_seconds(request.settings)
-    answer = GuestConfigs({key: reading for key, reading in known.items() if request.now - reading.read_at <= keep})
-    if isinstance(request.previous, GuestConfigs) and request.previous.by_id == answer.by_id:
+    answer = GuestConfigs(
+        {key: reading for key, reading in known.items() if request.now - reading.read_at <= keep}, refused
+    )
+    if previous == answer:
         # The same object says that nothing has to be written again.
-        answer = request.previous
+        answer = previous
     if problem is not None:
         raise Incomplete(answer, problem)
     return answer
@@ -65,15 +74,19 @@ def read(request: Request) -> GuestConfigs:
 def _due(guests: list[Guest], known: dict[str, ConfigReading], request: Request) -> list[Guest]:
     nodes = max(1, len(request.view.resources.nodes) if request.view.resources else 1)
     new = [guest for guest in guests if guest.id not in known]
-    limit = request.settings.config_interval_seconds
+    limit = _every(request.settings)
     old = [guest for guest in guests if guest.id in known and request.now - known[guest.id].read_at >= limit]
     old.sort(key=lambda guest: known[guest.id].read_at)
     return new[: math.ceil(NEW_GUESTS_PER_RUN / nodes)] + old[: math.ceil(KNOWN_GUESTS_PER_RUN / nodes)]
 
 
+def _every(settings: ExporterSettings) -> float:
+    return settings.collector("config").interval_seconds or settings.config_interval_seconds
+
+
 def keep_seconds(settings: ExporterSettings) -> float:
     """How long a configuration counts: it is no figure and seldom changes, and a sweep of many guests takes a while."""
-    return max(settings.figures_expire_seconds, 6 * settings.config_interval_seconds)
+    return max(settings.figures_expire_seconds, 6 * _every(settings))
 
 
 def _onboot(view: View) -> Iterator[Sample]:
@@ -81,6 +94,29 @@ def _onboot(view: View) -> Iterator[Sample]:
         known = view.configs.get(guest.id)
         if known is not None and known.config.onboot is not None:
             yield (guest.id, guest.node, guest.kind), int(known.config.onboot)
+
+
+def _agent(view: View) -> Iterator[Sample]:
+    for guest in view.resources.guests if view.resources else ():
+        known = view.configs.get(guest.id)
+        if known is not None and guest.kind == "qemu":
+            yield (guest.id,), int(known.config.agent)
+
+
+def _protection(view: View) -> Iterator[Sample]:
+    for guest in view.resources.guests if view.resources else ():
+        known = view.configs.get(guest.id)
+        if known is not None:
+            yield (guest.id,), int(known.config.protection)
+
+
+def _told(view: View) -> object:
+    """All that the samples come out of: configurations are read all the time and hardly ever say anything new."""
+    return [
+        (guest.id, guest.node, known.config.onboot, known.config.agent, known.config.protection)
+        for guest in (view.resources.guests if view.resources else ())
+        if (known := view.configs.get(guest.id)) is not None
+    ]
 
 
 METRICS = (
@@ -91,7 +127,34 @@ METRICS = (
         ("id", "node", "type"),
         _onboot,
         reads=("resources",),
+        made_of=_told,
+    ),
+    Metric(
+        "pve_guest_agent_enabled",
+        "gauge",
+        "Whether the VM's configuration switches the QEMU guest agent on.",
+        ("id",),
+        _agent,
+        reads=("resources",),
+        made_of=_told,
+    ),
+    Metric(
+        "pve_guest_protection",
+        "gauge",
+        "Whether the guest is protected against removal.",
+        ("id",),
+        _protection,
+        reads=("resources",),
+        made_of=_told,
     ),
 )
 
-COLLECTOR = Collector("config", "node", read, METRICS, every_poll, keep_seconds)
+COLLECTOR = Collector(
+    "config",
+    "node",
+    read,
+    METRICS,
+    every_poll,
+    keep_seconds,
+    sweeps=True,
+)

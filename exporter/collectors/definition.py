@@ -57,6 +57,9 @@ class Collector:
     """One area. `scope` cluster: asked once for the cluster; node: once for each node that is online.
 
     `interval` gives the seconds between two runs, `keep_seconds` how long an answer counts without a newer one.
+    Its API calls and what they need are in pvewatch/pve/privileges.py.
+    One that `sweeps` asks guest by guest, a few in each run: the configuration's interval_seconds is then the time
+    until a guest is asked again, and the collector sees to it itself.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Collector:
     metrics: tuple[Metric, ...]
     interval: Callable[[ExporterSettings], float]
     keep_seconds: Callable[[ExporterSettings], float]
+    sweeps: bool = False
 
 
 def every_poll(settings: ExporterSettings) -> float:
@@ -85,3 +89,18 @@ def keep_poll(settings: ExporterSettings) -> float:
 def keep_node_interval(settings: ExporterSettings) -> float:
     """How long an answer of `every_node_interval` counts."""
     return max(settings.figures_expire_seconds, 2 * settings.node_interval_seconds)
+
+
+def every(seconds: float) -> Callable[[ExporterSettings], float]:
+    """The interval of what changes seldom: so many seconds, but never more often than the nodes are asked."""
+    return lambda settings: max(seconds, settings.node_interval_seconds)
+
+
+def keep(seconds: float) -> Callable[[ExporterSettings], float]:
+    """How long an answer of `every(seconds)` counts."""
+    return lambda settings: max(settings.figures_expire_seconds, 2 * max(seconds, settings.node_interval_seconds))
+
+
+def is_not_there(error: PveError) -> bool:
+    """Whether this Proxmox VE does not know the call at all (501), as an older or newer one may."""
+    return error.status == 501

@@ -16,7 +16,7 @@ from dataclasses import replace
 from operator import attrgetter
 
 from exporter.collectors.definition import Collector, Incomplete, Request, every_poll, keep_poll
-from exporter.expectations import expected_running
+from exporter.expectations import expected_running, looked_at
 from exporter.exposition import Metric, Number, Sample
 from exporter.frozen_figures import trusted
 from exporter.snapshot import View
@@ -24,17 +24,11 @@ from pvewatch.pve.errors import Forbidden
 from pvewatch.pve.models import Guest, Node, Resources, Storage
 
 GUEST_STATES = (
-    "running",
-    "stopped",
-    "paused",
-    "suspended",
-    "prelaunch",
-    "io-error",
-    "guest-panicked",
-    "internal-error",
-    "unknown",
-    "other",
-)
+    "running", "stopped", "paused", "suspended", "prelaunch",
+    "io-error", "guest-panicked", "internal-error", "unknown", "other",
+)  # fmt: skip
+# Beyond these a guest's tags stand on pve_guest_info only.
+MAX_TAGS = 16
 NODE_STATES = ("online", "offline", "unknown")
 
 
@@ -137,6 +131,18 @@ def _guest_info(view: View) -> Iterator[Sample]:
         yield (guest.id, guest.node, guest.name or "", guest.kind, str(int(guest.template)), guest.tags or ""), 1
 
 
+def _tag_info(view: View) -> Iterator[Sample]:
+    for guest in _guests(view):
+        for tag in guest.tag_list[:MAX_TAGS]:
+            yield (guest.id, tag), 1
+
+
+def _pool_info(view: View) -> Iterator[Sample]:
+    for guest in _guests(view):
+        if guest.pool is not None:
+            yield (guest.id, guest.pool), 1
+
+
 def _storage_info(view: View) -> Iterator[Sample]:
     for storage in _storages(view):
         yield (storage.id, storage.node, storage.storage, storage.plugin_type or "", ",".join(storage.content)), 1
@@ -167,6 +173,25 @@ def _expected_running(view: View) -> Iterator[Sample]:
         yield (guest.id,), None if expected is None else int(expected)
 
 
+_LASTING_GUEST = attrgetter(
+    "id", "status", "name", "node", "template", "tags", "pool", "lock", "ha_state",
+    "cpu_limit", "memory_limit_bytes", "disk_limit_bytes",
+)  # fmt: skip
+_LASTING_NODE = attrgetter(
+    "id", "name", "status", "ha_state", "cpu_limit", "memory_limit_bytes", "disk_limit_bytes", "level"
+)
+_LASTING_STORAGE = attrgetter("id", "storage", "node", "status", "plugin_type", "content", "shared", "disk_limit_bytes")
+
+
+def _lasting(view: View) -> object:
+    """What stays from poll to poll on an ordinary day: states, names and limits, no figures."""
+    return (
+        [_LASTING_GUEST(guest) for guest in _guests(view)],
+        [_LASTING_NODE(node) for node in _nodes(view)],
+        [_LASTING_STORAGE(storage) for storage in _storages(view)],
+    )
+
+
 _ID = ("id",)
 
 METRICS = (
@@ -176,6 +201,7 @@ METRICS = (
         "Node online, cluster quorate, guest running, storage available: 1. Anything else, unknown included: 0.",
         _ID,
         _up,
+        made_of=_lasting,
     ),
     Metric(
         "pve_disk_size_bytes",
@@ -183,6 +209,7 @@ METRICS = (
         "Size of the root disk or storage.",
         _ID,
         _figure("disk_limit_bytes", _nodes, _guests, _storages),
+        made_of=_lasting,
     ),
     Metric(
         "pve_disk_usage_bytes",
@@ -197,8 +224,16 @@ METRICS = (
         "Memory of the node, or the guest's limit.",
         _ID,
         _figure("memory_limit_bytes", _nodes, _guests),
+        made_of=_lasting,
     ),
     Metric("pve_memory_usage_bytes", "gauge", "Used memory.", _ID, _figure("memory_used_bytes", _nodes, _guests)),
+    Metric(
+        "pve_guest_memory_host_bytes",
+        "gauge",
+        "Memory that the VM takes from its node, QEMU's own included; since PVE 9.",
+        _ID,
+        _figure("memory_host_bytes", _guests),
+    ),
     Metric(
         "pve_network_transmit_bytes",
         "gauge",
@@ -234,7 +269,9 @@ METRICS = (
         _ID,
         _figure("cpu_ratio", _nodes, _guests),
     ),
-    Metric("pve_cpu_usage_limit", "gauge", "Number of CPUs.", _ID, _figure("cpu_limit", _nodes, _guests)),
+    Metric(
+        "pve_cpu_usage_limit", "gauge", "Number of CPUs.", _ID, _figure("cpu_limit", _nodes, _guests), made_of=_lasting
+    ),
     Metric(
         "pve_uptime_seconds",
         "gauge",
@@ -248,6 +285,7 @@ METRICS = (
         "Whether the storage is shared: then every node shows the same one.",
         _ID,
         lambda view: (((storage.id,), int(storage.shared)) for storage in _storages(view)),
+        made_of=_lasting,
     ),
     Metric(
         "pve_network_transmit_bytes_total",
@@ -277,7 +315,14 @@ METRICS = (
         _ID,
         _figure("disk_read_bytes", _guests),
     ),
-    Metric("pve_ha_state", "gauge", "The HA state; only the present one is shown.", ("id", "state"), _ha_state),
+    Metric(
+        "pve_ha_state",
+        "gauge",
+        "The HA state; only the present one is shown.",
+        ("id", "state"),
+        _ha_state,
+        made_of=_lasting,
+    ),
     Metric("pve_lock_state", "gauge", "The guest's lock; only the present one is shown.", ("id", "state"), _lock_state),
     Metric(
         "pve_guest_info",
@@ -285,6 +330,23 @@ METRICS = (
         "The guest as PVE describes it; always 1.",
         ("id", "node", "name", "type", "template", "tags"),
         _guest_info,
+        made_of=_lasting,
+    ),
+    Metric(
+        "pve_guest_tag_info",
+        "gauge",
+        "One series for each tag of the guest; always 1.",
+        ("id", "tag"),
+        _tag_info,
+        made_of=_lasting,
+    ),
+    Metric(
+        "pve_guest_pool_info",
+        "gauge",
+        "The resource pool of the guest, where it has one and the token may see it; always 1.",
+        ("id", "pool"),
+        _pool_info,
+        made_of=_lasting,
     ),
     Metric(
         "pve_storage_info",
@@ -292,6 +354,7 @@ METRICS = (
         "The storage as PVE describes it; always 1.",
         ("id", "node", "storage", "plugintype", "content"),
         _storage_info,
+        made_of=_lasting,
     ),
     Metric(
         "pve_guest_status",
@@ -299,14 +362,23 @@ METRICS = (
         "The guest's state, 1 for the present one. Guests of a node that is gone are unknown, whatever PVE repeats.",
         ("id", "status"),
         _guest_status,
+        made_of=_lasting,
     ),
-    Metric("pve_node_status", "gauge", "The node's state, 1 for the present one.", ("id", "status"), _node_status),
+    Metric(
+        "pve_node_status",
+        "gauge",
+        "The node's state, 1 for the present one.",
+        ("id", "status"),
+        _node_status,
+        made_of=_lasting,
+    ),
     Metric(
         "pvewatch_guest_info",
         "gauge",
         "The guest's name and place; always 1.",
         ("id", "kind", "vmid", "name", "node"),
         _own_guest_info,
+        made_of=_lasting,
     ),
     Metric(
         "pvewatch_guest_expected_running",
@@ -315,6 +387,7 @@ METRICS = (
         _ID,
         _expected_running,
         reads=("config", "tasks"),
+        made_of=looked_at,
     ),
 )
 

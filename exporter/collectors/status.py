@@ -45,6 +45,18 @@ def _cluster_info(view: View) -> Iterator[Sample]:
         yield (f"cluster/{status.name}", *("" if part is None else str(part) for part in shown)), 1
 
 
+def _quorate(view: View) -> Iterator[Sample]:
+    if view.status is not None and view.status.quorate is not None:
+        yield (), int(view.status.quorate)
+
+
+def _nodes(view: View) -> Iterator[Sample]:
+    if view.status is not None:
+        online = sum(node.online for node in view.status.nodes)
+        yield ("online",), online
+        yield ("offline",), len(view.status.nodes) - online
+
+
 # The same family as the guests' and storages': one help text, two sources.
 _UP = next(metric for metric in RESOURCES_METRICS if metric.name == "pve_up")
 
@@ -64,6 +76,27 @@ METRICS = (
         ("id", "nodes", "quorate", "version"),
         _cluster_info,
     ),
+    Metric(
+        "pve_cluster_quorate",
+        "gauge",
+        "Whether the cluster has quorum, as the node that answers sees it. Absent for a standalone host.",
+        (),
+        _quorate,
+    ),
+    Metric(
+        "pve_cluster_nodes",
+        "gauge",
+        "Nodes of the cluster by whether the node that answers sees them.",
+        ("state",),
+        _nodes,
+    ),
 )
 
-COLLECTOR = Collector("status", "cluster", read, METRICS, every_poll, keep_poll)
+COLLECTOR = Collector(
+    "status",
+    "cluster",
+    read,
+    METRICS,
+    every_poll,
+    keep_poll,
+)

@@ -1,18 +1,47 @@
-"""Which guests a person has stopped since they last started, and when guests were booted: `GET /cluster/tasks`.
+"""Tasks: how many ended well or badly, what runs, and which guests a person has stopped, out of `GET /cluster/tasks`.
 
-It has no series of its own: it decides pvewatch_guest_expected_running, and tells the action API which guests may still
-be booting. By hand: `pvesh get /cluster/tasks`.
-Needs Sys.Audit on /, else PVE shows only the token's own tasks.
+    pve_tasks_finished_total{cluster="home",type="vzdump",result="error"} 2
+    pve_tasks_running{cluster="home",type="vzdump"} 1
+    pve_task_last_failure_timestamp_seconds{cluster="home",type="vzdump"} 1795252644
+    pve_task_last_success_timestamp_seconds{cluster="home",type="vzdump"} 1795166400
+
+By hand: `pvesh get /cluster/tasks`. Needs Sys.Audit on /: without it Proxmox VE shows only the token's own tasks, and
+nothing is told rather than half of it.
+
+Counted is what ended since pvewatch first saw the node, each task once, also across restarts (`StopStore.count_tasks`).
+Proxmox VE keeps about 25 finished tasks of each node in this list: what a burst pushes out between two polls is missed.
+Stops by a person decide pvewatch_guest_expected_running; boots tell the action API which guests may still be booting.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from exporter.collectors.definition import Collector, Request, every_poll, keep_poll
-from exporter.exposition import Metric
-from exporter.snapshot import PowerTasks
+from exporter.exposition import Metric, Sample
+from exporter.snapshot import TaskReport, View
+from exporter.stops import FinishedTask
+from pvewatch.pve.errors import Forbidden
 from pvewatch.pve.models import Guest, Task
+
+# The types that Proxmox VE itself starts; anything else is counted as `other`. Source: task_desc_table in Utils.js of
+# https://git.proxmox.com/?p=proxmox-widget-toolkit.git and of https://git.proxmox.com/?p=pve-manager.git
+_TYPES = """
+acmedeactivate acmenewcert acmerefresh acmeregister acmerenew acmerevoke acmeupdate aptupdate auth-realm-sync
+auth-realm-sync-test bulkmigrate bulkshutdown bulkstart bulksuspend cephcreatemds cephcreatemgr cephcreatemon
+cephcreateosd cephcreatepool cephdestroyfs cephdestroymds cephdestroymgr cephdestroymon cephdestroyosd
+cephdestroypool cephfscreate cephsetflags cephsetpool clustercreate clusterjoin delete dircreate dirremove diskinit
+download hamigrate harelocate hashutdown hastart hastop imgcopy imgdel imgdelvol lvmcreate lvmremove lvmthincreate
+lvmthinremove migrateall move_volume pbs-download pull_file push_file qmclone qmconfig qmcreate qmdelsnapshot
+qmdestroy qmigrate qmmove qmpause qmreboot qmreset qmrestore qmresume qmrollback qmshutdown qmsnapshot qmstart
+qmstop qmsuspend qmtemplate reloadnetworkall resize spiceproxy spiceshell srvreload srvrestart srvstart srvstop
+startall stopall suspendall termproxy unknownimgdel upload vncproxy vncshell vzclone vzcreate vzdelsnapshot
+vzdestroy vzdump vzmigrate vzmount vzreboot vzrestore vzresume vzrollback vzshutdown vzsnapshot vzstart vzstop
+vzsuspend vztemplate vzumount wipedisk zfscreate zfsremove
+"""
+KNOWN_TYPES = frozenset(_TYPES.split())
+OTHER = "other"
 
 START_TYPES = frozenset({"qmstart", "vzstart", "hastart", "qmresume", "vzresume", "qmreboot", "vzreboot"})
 BOOT_TYPES = START_TYPES | {"qmreset", "qmrollback", "vzrollback"}
@@ -20,17 +49,55 @@ STOP_TYPES = frozenset({"qmstop", "vzstop", "qmshutdown", "vzshutdown", "hastop"
 HA_STOP = "hastop"
 
 
-def read(request: Request) -> PowerTasks:
-    """Bring the stored stops up to date with the newest tasks and with what runs; return them, and the boots."""
+def read(request: Request) -> TaskReport:
+    """Count what has ended, and bring the stored stops up to date with the newest tasks and with what runs.
+
+    Raises Forbidden while /cluster/status, which needs the same privilege, is refused: the list would be a short one.
+    """
+    status = request.view.readings.get(("status", ""))
+    if status is not None and status.failure is not None and status.failure.error_class == Forbidden.error_class:
+        raise Forbidden(
+            "the token lacks Sys.Audit on /, so it sees only its own tasks; `pvewatch check` prints the commands that "
+            "mend it",
+            host=str(request.cluster.hosts[0]),
+            path="/cluster/tasks",
+        )
+    tasks = request.client.cluster_tasks()
     resources = request.view.resources
     guests = {guest.vmid: guest for guest in resources.guests} if resources else {}
     stored = request.stops.of_cluster(request.cluster.name)
     power = request.cluster.power.token_id if request.cluster.power else None
-    tasks = request.client.cluster_tasks()
     stopped, started = changes(tasks, guests, stored, power, request.now)
     request.stops.update(request.cluster.name, stopped, started)
     now_stopped = {vmid: at for vmid, at in stored.items() if vmid not in started}
-    return PowerTasks(now_stopped | {vmid: at for vmid, (at, _) in stopped.items()}, boots(tasks))
+    online = frozenset(node.name for node in resources.nodes if node.status == "online") if resources else frozenset()
+    report = TaskReport(
+        person_stops=now_stopped | {vmid: at for vmid, (at, _) in stopped.items()},
+        boots=boots(tasks),
+        totals=request.stops.count_tasks(
+            request.cluster.name, finished(tasks), frozenset(map(kind, tasks)), online, request.now
+        ),
+        running=Counter(kind(task) for task in tasks if task.running),
+    )
+    # The same object says that nothing has to be written again.
+    return request.previous if isinstance(request.previous, TaskReport) and request.previous == report else report
+
+
+def kind(task: Task) -> str:
+    """What the task is counted under: its type, or `other` for one that Proxmox VE does not start by itself."""
+    return task.type if task.type in KNOWN_TYPES else OTHER
+
+
+def finished(tasks: Sequence[Task]) -> list[FinishedTask]:
+    """The tasks that have ended and say how. Pure."""
+    found = []
+    for task in tasks:
+        if task.running or task.ended is None or task.ok is None:
+            continue
+        warned = task.ok and task.exit_status is not None and task.exit_status.strip() != "OK"
+        result = "warning" if warned else "ok" if task.ok else "error"
+        found.append(FinishedTask(task.upid, task.node, kind(task), result, task.ended))
+    return found
 
 
 def boots(tasks: Sequence[Task]) -> dict[int, float]:
@@ -94,6 +161,62 @@ def _started_after(guest: Guest | None, moment: float, now: float) -> bool:
     return now - guest.uptime_seconds > moment + 1
 
 
-METRICS: tuple[Metric, ...] = ()
+def _reports(view: View) -> list[TaskReport]:
+    return view.answers(COLLECTOR.name, TaskReport)
 
-COLLECTOR = Collector("tasks", "cluster", read, METRICS, every_poll, keep_poll)
+
+def _finished(view: View) -> Iterator[Sample]:
+    for report in _reports(view):
+        for key in sorted(report.totals):
+            yield key, report.totals[key][0]
+
+
+def _running(view: View) -> Iterator[Sample]:
+    for report in _reports(view):
+        for name in sorted({kind for kind, _ in report.totals} | set(report.running)):
+            yield (name,), report.running.get(name, 0)
+
+
+def _newest(*results: str) -> Callable[[View], Iterator[Sample]]:
+    def samples(view: View) -> Iterator[Sample]:
+        for report in _reports(view):
+            for name in sorted({kind for kind, _ in report.totals}):
+                known = [report.totals.get((name, result), (0, None))[1] for result in results]
+                yield (name,), max((at for at in known if at is not None), default=None)
+
+    return samples
+
+
+METRICS = (
+    Metric(
+        "pve_tasks_finished_total",
+        "counter",
+        "Tasks that have ended since pvewatch first saw their node, by type and result (ok, warning, error).",
+        ("type", "result"),
+        _finished,
+    ),
+    Metric("pve_tasks_running", "gauge", "Tasks that run at present, by type.", ("type",), _running),
+    Metric(
+        "pve_task_last_failure_timestamp_seconds",
+        "gauge",
+        "When a task of this type last ended with an error; absent when none was seen.",
+        ("type",),
+        _newest("error"),
+    ),
+    Metric(
+        "pve_task_last_success_timestamp_seconds",
+        "gauge",
+        "When a task of this type last ended well, warnings included; absent when none was seen.",
+        ("type",),
+        _newest("ok", "warning"),
+    ),
+)
+
+COLLECTOR = Collector(
+    "tasks",
+    "cluster",
+    read,
+    METRICS,
+    every_poll,
+    keep_poll,
+)

@@ -6,9 +6,13 @@
 204 once the heartbeat is on disk. Anything else is an error {"error": {"code", "message", "detail"}} and was not taken:
 
     401 unauthorized        no token, or not one of ours        413 too_large       more bytes than allowed
-    403 unknown_cluster     the cluster is not configured       422 invalid         names the field
-    404 not_found           405 method_not_allowed              429 too_often       with Retry-After
-    408 too_slow            the body did not come in time       503 busy, not_stored  with Retry-After
+    403 revoked             the guest's token was revoked       422 invalid         names the field
+    403 unknown_cluster     the cluster is not configured       429 too_often       with Retry-After
+    403 wrong_machine       another SMBIOS UUID than PVE's      503 busy, not_stored  with Retry-After
+    404 not_found           405 method_not_allowed
+    408 too_slow            the body did not come in time
+
+A heartbeat that came late is taken (204: sending it again would help nobody), and does not count as alive.
 
 Plain ASGI: two paths and one method need no framework.
 """
@@ -19,13 +23,15 @@ import asyncio
 import contextlib
 import json
 import time
+import uuid
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
+from exporter.heartbeats.keys import HeartbeatKeys, Speaker, TokenRevoked
 from exporter.heartbeats.schema import Heartbeat, InvalidHeartbeat, parse
 from exporter.heartbeats.store import Guest, HeartbeatStore, StoreBusy, StoreFailed
-from exporter.heartbeats.tokens import TokenRefused, verify
+from exporter.heartbeats.tokens import TokenRefused
 from pvewatch.inventory import GuestKind
 from pvewatch.secrets import Secret
 
@@ -34,7 +40,9 @@ REASONS = (
     "not_found",
     "method_not_allowed",
     "unauthorized",
+    "revoked",
     "unknown_cluster",
+    "wrong_machine",
     "too_often",
     "too_large",
     "too_slow",
@@ -53,6 +61,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = Sequence[tuple[bytes, bytes]]
 KindOf = Callable[[str, int], GuestKind | None]
+UuidOf = Callable[[str, int], str | None]
 
 
 class RateLimit:
@@ -95,31 +104,38 @@ class _Refusal(Exception):
 class HeartbeatApp:
     """The ASGI application of the heartbeat listener.
 
-    `kind_of(cluster, vmid)` says what Proxmox VE last called the guest (None when not known); it must not block.
+    `keys` is a HeartbeatKeys, or the one secret that counts. `kind_of(cluster, vmid)` says what Proxmox VE last called
+    the guest, `uuid_of` the SMBIOS UUID that it gave it (None when not known); neither may block.
     `rejected` counts refusals by reason since the start; its keys are REASONS, always all of them.
     """
 
     def __init__(
         self,
         store: HeartbeatStore,
-        secret: Secret,
+        keys: HeartbeatKeys | Secret,
         clusters: frozenset[str],
         kind_of: KindOf,
         *,
+        uuid_of: UuidOf = lambda _cluster, _vmid: None,
         max_bytes: int = 65_536,
         read_timeout_seconds: float = READ_TIMEOUT_SECONDS,
         rate_limit: RateLimit | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
-        self._secret = secret
+        self._keys = HeartbeatKeys(None, keys) if isinstance(keys, Secret) else keys
         self._clusters = clusters
         self._kind_of = kind_of
+        self._uuid_of = uuid_of
         self._max_bytes = max_bytes
         self._read_timeout_seconds = read_timeout_seconds
         self._rate_limit = RateLimit() if rate_limit is None else rate_limit
         self._clock = clock
         self.rejected: dict[str, int] = dict.fromkeys(REASONS, 0)
+
+    def accept(self, clusters: frozenset[str]) -> None:
+        """From now on take heartbeats of guests of these clusters."""
+        self._clusters = clusters
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI)."""
@@ -140,7 +156,7 @@ class HeartbeatApp:
 
     async def _take(self, scope: Scope, receive: Receive) -> None:
         try:
-            cluster, vmid = self._admit(scope)
+            speaker = self._admit(scope)
         except _Refusal:
             with contextlib.suppress(TimeoutError):
                 await self._read(receive)
@@ -153,15 +169,24 @@ class HeartbeatApp:
             raise self._too_large()
         received_at = self._clock()
         heartbeat = _parse(body)
+        cluster, vmid = speaker.cluster, speaker.vmid
+        if not fits(heartbeat.smbios_uuid, self._uuid_of(cluster, vmid)):
+            raise _Refusal(
+                403,
+                "wrong_machine",
+                f"this machine's SMBIOS UUID is not the one that Proxmox VE gave {cluster}/{vmid}: is it a clone? "
+                "Give it a token of its own: pvewatch agent-token CLUSTER VMID",
+            )
         try:
-            done = self._store.submit(cluster, vmid, self._kind_of(cluster, vmid), heartbeat, received_at)
+            kind = self._kind_of(cluster, vmid)
+            done = self._store.submit(cluster, vmid, kind, heartbeat, received_at, key_id=speaker.key_id)
             await asyncio.wrap_future(done)
         except StoreBusy:
             raise _refuse_for_now(503, "busy", "too many heartbeats are waiting to be written") from None
         except StoreFailed:
             raise _refuse_for_now(503, "not_stored", "the heartbeat could not be written to disk") from None
 
-    def _admit(self, scope: Scope) -> Guest:
+    def _admit(self, scope: Scope) -> Speaker:
         if scope["path"] not in PATHS:
             raise _Refusal(404, "not_found", f"only {PATHS[0]} is answered here")
         if scope["method"] != "POST":
@@ -170,7 +195,11 @@ class HeartbeatApp:
         scheme, _, presented = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
         try:
             # Of another scheme nothing is a token, so it is refused like one that is malformed.
-            guest = verify(self._secret, presented.strip() if scheme.lower() == "bearer" else "")
+            speaker = self._keys.verify(presented.strip() if scheme.lower() == "bearer" else "")
+        except TokenRevoked:
+            raise _Refusal(
+                403, "revoked", "this token was revoked; print a new one with: pvewatch agent-token CLUSTER VMID"
+            ) from None
         except TokenRefused:
             raise _Refusal(
                 401,
@@ -178,15 +207,18 @@ class HeartbeatApp:
                 "the token is missing or not valid here; print the guest's with: pvewatch agent-token CLUSTER VMID",
                 headers=((b"www-authenticate", b"Bearer"),),
             ) from None
-        if guest[0] not in self._clusters:
-            raise _Refusal(403, "unknown_cluster", f"the cluster {guest[0]} is not in this exporter's configuration")
+        guest = (speaker.cluster, speaker.vmid)
+        if speaker.cluster not in self._clusters:
+            raise _Refusal(
+                403, "unknown_cluster", f"the cluster {speaker.cluster} is not in this exporter's configuration"
+            )
         if not self._rate_limit.take(guest, time.monotonic()):
             raise _refuse_for_now(429, "too_often", "this guest sends more often than once a second")
         length = headers.get(b"content-length", b"0")
         # Ten digits, then int(): Python takes long over numbers of many digits.
         if not length[:10].isdigit() or len(length) > 10 or int(length) > self._max_bytes:
             raise self._too_large()
-        return guest
+        return speaker
 
     async def _read(self, receive: Receive) -> bytes | None:
         """The whole body; None when it is too large, and then the rest was dropped, up to DISCARD_BYTES.
@@ -206,6 +238,17 @@ class HeartbeatApp:
 
     def _too_large(self) -> _Refusal:
         return _Refusal(413, "too_large", f"a heartbeat has at most {self._max_bytes} bytes")
+
+
+def fits(told: str | None, known: str | None) -> bool:
+    """Whether the UUID that a machine tells is the one that Proxmox VE gave it; unknown on either side fits.
+
+    The first three fields are little-endian since SMBIOS 2.6 (DMTF DSP0134, 7.2.1), and some systems print them so.
+    """
+    if told is None or known is None:
+        return True
+    given = uuid.UUID(known)
+    return uuid.UUID(told) in (given, uuid.UUID(bytes=given.bytes_le))
 
 
 class _Disconnected(Exception):

@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 MAX_FILESYSTEMS = 32
+MAX_INTERFACES = 16
+MAX_SERVICES = 32
 MAX_PROBLEMS = 8
 
 # 2^53 - 1: the largest whole number that every JSON reader, and a Prometheus sample, holds exactly.
@@ -26,6 +28,7 @@ UnixSeconds = Annotated[float, Field(ge=0, le=253_402_300_799, allow_inf_nan=Fal
 Seconds = Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]
 ShortText = Annotated[str, Field(min_length=1, max_length=64)]
 PathText = Annotated[str, Field(min_length=1, max_length=255)]
+UUID_PATTERN = r"^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$"
 
 
 class _Part(BaseModel):
@@ -77,6 +80,40 @@ class Filesystem(_Part):
     available_bytes: Count
 
 
+class Interface(_Part):
+    """A network interface that is up, without loopback; the counters begin at 0 at each boot."""
+
+    interface: PathText
+    received_bytes: Count
+    sent_bytes: Count
+
+
+ServiceState = Literal["running", "starting", "stopping", "stopped", "failed", "missing", "unknown"]
+
+
+class Service(_Part):
+    """A service that the agent was told to watch.
+
+    `missing`: the system has no service of that name. `restarts` counts the agent's own restarts of it since the agent
+    was installed or the guest booted, whichever the agent can remember.
+    """
+
+    name: PathText
+    state: ServiceState
+    restarts: Count = 0
+
+
+class Repair(_Part):
+    """The last time that the agent restarted a service.
+
+    `succeeded`: it ran afterwards. `failed`: it did not. `given_up`: the limit of restarts is used up.
+    """
+
+    time: Annotated[UnixSeconds, Field(description="The guest's clock, unix seconds.")]
+    service: PathText
+    outcome: Literal["succeeded", "failed", "given_up"]
+
+
 class OperatingSystem(_Part):
     """NAME and VERSION_ID of os-release(5), or what Windows calls itself."""
 
@@ -108,7 +145,20 @@ class Heartbeat(_Part):
     memory: Memory | None = None
     swap: Swap | None = None
     filesystems: Annotated[list[Filesystem], Field(max_length=MAX_FILESYSTEMS)] = []
+    network: Annotated[list[Interface], Field(max_length=MAX_INTERFACES)] = []
+    services: Annotated[list[Service], Field(max_length=MAX_SERVICES)] = []
+    last_repair: Repair | None = None
+    pending_reboot: Annotated[
+        bool | None, Field(description="Whether the system says that it waits for a restart; left out if unknown.")
+    ] = None
     os: OperatingSystem | None = None
+    smbios_uuid: Annotated[
+        str | None,
+        Field(
+            pattern=UUID_PATTERN,
+            description="The machine's UUID as its firmware tells; virtual machines only. Must fit Proxmox VE's.",
+        ),
+    ] = None
 
 
 class InvalidHeartbeat(Exception):

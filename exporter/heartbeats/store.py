@@ -4,28 +4,32 @@ Accepted means durable. One thread writes: it takes whatever is waiting, puts it
 the commit (WAL, synchronous=FULL: one fsync for the whole group) do the senders hear that it was taken. A process
 killed at any moment therefore has every heartbeat it has acknowledged when it starts again.
 
-There is no history here: Prometheus has it.
+There is no history here: Prometheus has it. A message that came late is counted, and changes nothing else.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import queue
+import re
 import sqlite3
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
 from pydantic import ValidationError
 
+from exporter.heartbeats.progress import NO_PROGRESS, Message, Progress, advance, from_json, to_json
 from exporter.heartbeats.schema import Heartbeat
+from pvewatch import __version__
 from pvewatch.inventory import GuestKind, HeartbeatEntry
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 QUEUE_SIZE = 2048
 GROUP_SIZE = 256
 STOP_SECONDS = 5.0
@@ -40,15 +44,24 @@ CREATE TABLE heartbeats (
   boot_id TEXT NOT NULL,
   count INTEGER NOT NULL,
   payload TEXT NOT NULL,
+  progress TEXT NOT NULL DEFAULT '{}',
+  key_id TEXT NOT NULL DEFAULT '',
   PRIMARY KEY (cluster, vmid)
 ) STRICT, WITHOUT ROWID
 """
-_UPSERT = """
-INSERT INTO heartbeats (cluster, vmid, kind, first_seen, last_seen, boot_id, count, payload)
-VALUES (:cluster, :vmid, :kind, :first_seen, :last_seen, :boot_id, :count, :payload)
+# From version 1, statement by statement.
+_MIGRATE = (
+    "ALTER TABLE heartbeats ADD COLUMN progress TEXT NOT NULL DEFAULT '{}'",
+    "ALTER TABLE heartbeats ADD COLUMN key_id TEXT NOT NULL DEFAULT ''",
+)
+_COLUMNS = "cluster, vmid, kind, first_seen, last_seen, boot_id, count, payload, progress, key_id"
+_UPSERT = f"""
+INSERT INTO heartbeats ({_COLUMNS})
+VALUES (:cluster, :vmid, :kind, :first_seen, :last_seen, :boot_id, :count, :payload, :progress, :key_id)
 ON CONFLICT (cluster, vmid) DO UPDATE SET kind = excluded.kind, last_seen = excluded.last_seen,
-  boot_id = excluded.boot_id, count = excluded.count, payload = excluded.payload
-"""
+  boot_id = excluded.boot_id, count = excluded.count, payload = excluded.payload, progress = excluded.progress,
+  key_id = excluded.key_id
+"""  # noqa: S608 - a constant
 
 logger = logging.getLogger(__name__)
 
@@ -71,9 +84,10 @@ class StoreFailed(Exception):
 class Record:
     """What is known of one guest's heartbeats.
 
-    Times are the server's clock in unix seconds. `kind` is the one last known, None when the guest has never been seen
-    in Proxmox VE. `count` is of all heartbeats ever accepted. `heartbeat` is None only when an older pvewatch wrote a
-    form that this one does not read any more.
+    Times are the server's clock in unix seconds; `last_seen` is the newest message that came in time. `kind` is the one
+    last known, None when the guest has never been seen in Proxmox VE. `count` is of all heartbeats ever accepted.
+    `heartbeat` is None only when an older pvewatch wrote a form that this one does not read any more. `key_id` tells
+    which secret its token derives from.
     """
 
     cluster: str
@@ -84,6 +98,8 @@ class Record:
     boot_id: str
     count: int
     heartbeat: Heartbeat | None
+    progress: Progress = NO_PROGRESS
+    key_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +109,13 @@ class _Arrival:
     kind: GuestKind | None
     received_at: float
     heartbeat: Heartbeat
+    key_id: str
     done: Future[None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Forget:
+    guests: frozenset[Guest]
 
 
 class HeartbeatStore:
@@ -104,14 +126,21 @@ class HeartbeatStore:
         self.path = path
         self._connection = _open(path)
         self._records: dict[Guest, Record] = {(row.cluster, row.vmid): row for row in _load(self._connection, path)}
-        self._waiting: queue.Queue[_Arrival | None] = queue.Queue(queue_size)
+        self._waiting: queue.Queue[_Arrival | _Forget | None] = queue.Queue(queue_size)
         self._closing = threading.Event()
         self._failing = False
         self._thread = threading.Thread(target=self._write_forever, name="heartbeat-writer", daemon=True)
         self._thread.start()
 
     def submit(
-        self, cluster: str, vmid: int, kind: GuestKind | None, heartbeat: Heartbeat, received_at: float
+        self,
+        cluster: str,
+        vmid: int,
+        kind: GuestKind | None,
+        heartbeat: Heartbeat,
+        received_at: float,
+        *,
+        key_id: str = "",
     ) -> Future[None]:
         """Hand a heartbeat to the writer; `received_at` is the server's clock, unix seconds.
 
@@ -124,10 +153,15 @@ class HeartbeatStore:
         if self._closing.is_set():
             raise StoreBusy
         try:
-            self._waiting.put_nowait(_Arrival(cluster, vmid, kind, received_at, heartbeat, done))
+            self._waiting.put_nowait(_Arrival(cluster, vmid, kind, received_at, heartbeat, key_id, done))
         except queue.Full:
             raise StoreBusy from None
         return done
+
+    def forget(self, guests: frozenset[Guest]) -> None:
+        """Drop what is known of guests that are gone, soon; another guest may get the number."""
+        with contextlib.suppress(queue.Full):
+            self._waiting.put_nowait(_Forget(guests))
 
     def records(self) -> Mapping[Guest, Record]:
         """The newest record of every guest by (cluster, vmid): a view that never changes under the reader."""
@@ -151,19 +185,21 @@ class HeartbeatStore:
         running = True
         while running:
             group: list[_Arrival] = []
-            arrival = self._waiting.get()
-            while arrival is not None:
-                group.append(arrival)
+            item = self._waiting.get()
+            while isinstance(item, _Arrival):
+                group.append(item)
                 if len(group) == GROUP_SIZE or self._waiting.empty():
                     break
-                arrival = self._waiting.get()
-            running = arrival is not None
+                item = self._waiting.get()
+            running = item is not None
             if group:
                 self._commit(group)
+            if isinstance(item, _Forget):
+                self._delete(item.guests)
         self._connection.close()
         while not self._waiting.empty():
             late = self._waiting.get()
-            if late is not None:
+            if isinstance(late, _Arrival):
                 late.done.set_exception(StoreFailed("the store is closed"))
 
     def _commit(self, group: list[_Arrival]) -> None:
@@ -192,9 +228,21 @@ class HeartbeatStore:
         for arrival in group:
             arrival.done.set_result(None)
 
+    def _delete(self, guests: frozenset[Guest]) -> None:
+        try:
+            with self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._connection.executemany("DELETE FROM heartbeats WHERE cluster = ? AND vmid = ?", list(guests))
+        except sqlite3.Error:
+            logger.exception("heartbeats of guests that are gone cannot be removed from %s", self.path)
+            return
+        self._records = {guest: record for guest, record in self._records.items() if guest not in guests}
 
-def to_entry(record: Record, now: float, timeout: float) -> HeartbeatEntry:
+
+def to_entry(record: Record, now: float, timeout: float, current_key_id: str = "") -> HeartbeatEntry:
     """The inventory's form of a record; `silent` when the last heartbeat is more than `timeout` seconds old.
+
+    `current_key_id` is that of the tokens printed now.
 
     Only the server's clock is asked: what the guest says the time is has no part in it.
     """
@@ -206,7 +254,22 @@ def to_entry(record: Record, now: float, timeout: float) -> HeartbeatEntry:
         sequence=heartbeat.sequence if heartbeat else 0,
         silent=is_silent(record, now, timeout),
         timeout_seconds=timeout,
+        identity_shared=record.progress.is_shared(now),
+        agent_platform=heartbeat.agent.platform if heartbeat else None,
+        previous_secret=bool(current_key_id and record.key_id and record.key_id != current_key_id),
+        outdated=is_outdated(heartbeat.agent.version, __version__) if heartbeat else True,
     )
+
+
+def is_outdated(version: str, newest: str) -> bool:
+    """Whether an agent's version is older than `newest`; agents carry the version of the pvewatch they came with."""
+    own, current = _numbers(version), _numbers(newest)
+    return bool(own and current) and own < current
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    match = re.match(r"\d{1,6}(\.\d{1,6}){0,3}", version, re.ASCII)
+    return tuple(int(part) for part in match[0].split(".")) if match else ()
 
 
 def is_silent(record: Record, now: float, timeout: float) -> bool:
@@ -220,6 +283,17 @@ def is_from(record: Record, kind: GuestKind) -> bool:
 
 
 def _advance(before: Record | None, arrival: _Arrival) -> Record:
+    heartbeat = arrival.heartbeat
+    message = Message(
+        heartbeat.boot_id,
+        heartbeat.sequence,
+        heartbeat.uptime_seconds,
+        heartbeat.interval_seconds,
+        arrival.received_at,
+    )
+    progress, alive = advance(before.progress if before else NO_PROGRESS, message)
+    if before is not None and not alive:
+        return replace(before, count=before.count + 1, progress=progress)
     return Record(
         cluster=arrival.cluster,
         vmid=arrival.vmid,
@@ -228,7 +302,9 @@ def _advance(before: Record | None, arrival: _Arrival) -> Record:
         last_seen=arrival.received_at,
         boot_id=arrival.heartbeat.boot_id,
         count=before.count + 1 if before else 1,
-        heartbeat=arrival.heartbeat,
+        heartbeat=heartbeat,
+        progress=progress,
+        key_id=arrival.key_id,
     )
 
 
@@ -241,7 +317,9 @@ def _row(record: Record, heartbeat: Heartbeat) -> dict[str, str | int | float | 
         "last_seen": record.last_seen,
         "boot_id": record.boot_id,
         "count": record.count,
-        "payload": heartbeat.model_dump_json(by_alias=True, exclude_none=True),
+        "payload": (record.heartbeat or heartbeat).model_dump_json(by_alias=True, exclude_none=True),
+        "progress": to_json(record.progress),
+        "key_id": record.key_id,
     }
 
 
@@ -260,6 +338,12 @@ def _open(path: Path) -> sqlite3.Connection:
             connection.execute(_CREATE)
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             connection.execute("COMMIT")
+        elif version == 1:
+            connection.execute("BEGIN IMMEDIATE")
+            for statement in _MIGRATE:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            connection.execute("COMMIT")
     except (OSError, sqlite3.Error) as error:
         raise StoreUnusable(
             f"{path}: cannot be opened as the store of heartbeats ({error}); "
@@ -275,14 +359,24 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _load(connection: sqlite3.Connection, path: Path) -> list[Record]:
-    columns = "cluster, vmid, kind, first_seen, last_seen, boot_id, count, payload"
     try:
-        rows = connection.execute(f"SELECT {columns} FROM heartbeats").fetchall()  # noqa: S608 - a constant
+        rows = connection.execute(f"SELECT {_COLUMNS} FROM heartbeats").fetchall()  # noqa: S608 - a constant
     except sqlite3.Error as error:
         raise StoreUnusable(f"{path}: cannot be read ({error}); move the damaged file away") from error
     return [
-        Record(cluster, vmid, kind, first_seen, last_seen, boot_id, count, _read_payload(payload))
-        for cluster, vmid, kind, first_seen, last_seen, boot_id, count, payload in rows
+        Record(
+            cluster=cluster,
+            vmid=vmid,
+            kind=kind,
+            first_seen=first_seen,
+            last_seen=last_seen,
+            boot_id=boot_id,
+            count=count,
+            heartbeat=_read_payload(payload),
+            progress=from_json(progress),
+            key_id=key_id,
+        )
+        for cluster, vmid, kind, first_seen, last_seen, boot_id, count, payload, progress, key_id in rows
     ]
 
 

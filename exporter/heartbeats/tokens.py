@@ -4,6 +4,9 @@ A token is derived from one secret and the guest's identity, so nothing is store
 speak for itself only:
 
     v1.<cluster>.<vmid>.<hex of HMAC-SHA256(secret, "v1.<cluster>.<vmid>")>
+
+After its n-th revocation a guest's tokens are signed over "v1.<cluster>.<vmid>.<n>": they look the same, and those from
+before do not fit any more.
 """
 
 from __future__ import annotations
@@ -24,8 +27,8 @@ class TokenRefused(Exception):
     """The token is malformed, or was not derived from this secret for this guest. Says nothing about the token."""
 
 
-def token(secret: Secret, cluster: str, vmid: int) -> str:
-    """The token of the guest `vmid` of the configured `cluster`.
+def token(secret: Secret, cluster: str, vmid: int, revocations: int = 0) -> str:
+    """The token of the guest `vmid` of the configured `cluster`, whose tokens were revoked that often.
 
     Raises ValueError when no guest can have such a name or number.
     """
@@ -34,10 +37,10 @@ def token(secret: Secret, cluster: str, vmid: int) -> str:
     if not 100 <= vmid <= 999_999_999:
         raise ValueError(f"{vmid} is not a VMID: Proxmox VE gives numbers from 100 to 999999999")
     identity = f"v1.{cluster}.{vmid}"
-    return f"{identity}.{_signature(secret, identity)}"
+    return f"{identity}.{_signature(secret, identity, revocations)}"
 
 
-def verify(secret: Secret, presented: str) -> tuple[str, int]:
+def verify(secret: Secret, presented: str, revocations: int = 0) -> tuple[str, int]:
     """The (cluster, vmid) that this token speaks for; the comparison takes the same time wherever it differs.
 
     Raises TokenRefused.
@@ -46,10 +49,11 @@ def verify(secret: Secret, presented: str) -> tuple[str, int]:
     if match is None:
         raise TokenRefused
     cluster, vmid, signature = match.groups()
-    if not hmac.compare_digest(signature, _signature(secret, f"v1.{cluster}.{vmid}")):
+    if not hmac.compare_digest(signature, _signature(secret, f"v1.{cluster}.{vmid}", revocations)):
         raise TokenRefused
     return cluster, int(vmid)
 
 
-def _signature(secret: Secret, identity: str) -> str:
-    return hmac.new(secret.reveal().encode(), identity.encode(), hashlib.sha256).hexdigest()
+def _signature(secret: Secret, identity: str, revocations: int) -> str:
+    signed = f"{identity}.{revocations}" if revocations else identity
+    return hmac.new(secret.reveal().encode(), signed.encode(), hashlib.sha256).hexdigest()

@@ -21,8 +21,8 @@ from proxmoxer import ResourceException
 from proxmoxer.core import ProxmoxResource
 
 from pvewatch.config import Cluster, HostPort, TokenRef
-from pvewatch.pve import parsers
-from pvewatch.pve.errors import AuthFailed, BadAnswer, Forbidden, NotFound, PveError, Rejected, Unreachable
+from pvewatch.pve import parsers, parsers_access, parsers_guests
+from pvewatch.pve.errors import BadAnswer, NotFound, PveError, Unreachable
 from pvewatch.pve.models import (
     ClusterStatus,
     GuestConfig,
@@ -34,6 +34,9 @@ from pvewatch.pve.models import (
     Task,
     Version,
 )
+from pvewatch.pve.models_guests import Filesystem, GuestActivity, GuestSnapshots, NicCounters
+from pvewatch.pve.monitoring import MonitoringCalls
+from pvewatch.pve.translation import certificate_trouble, connection_words, translate
 from pvewatch.pve.transport import AnswerTooLarge, NotJson, connect
 
 _log = logging.getLogger(__name__)
@@ -43,19 +46,22 @@ _Parsed = TypeVar("_Parsed")
 READ_TIMEOUT_SECONDS = 35.0
 CONNECT_TIMEOUT_SECONDS = 5.0
 HOST_REST_SECONDS = 60.0
+# What a host answers out of its own memory: with another host to ask, a silent one is not waited for longer.
+OWN_MEMORY_TIMEOUT_SECONDS = 8.0
+_OWN_MEMORY = frozenset({"/version", "/cluster/status", "/cluster/resources"})
 POOL_SIZE = 8
-_GONE_STATUS = {595, 596, 599}
-_NOT_THERE = ("does not exist", "no such", "not exist")
 _HOST_BROKEN = ("RPCEnvironment init request failed", "ipcc_send_rec", "Connection refused")
 
 Observer = Callable[[str, str, str, float], None]
+Pace = Callable[[str], None]
 
 
-class PveClient:
+class PveClient(MonitoringCalls):
     """One cluster seen with one token. Safe for use by several threads.
 
     `observe(host, endpoint, outcome, seconds)` is called after every request; `endpoint` is a template such as
     `/nodes/{node}/status`, never the path of one guest; `outcome` is "ok" or the error class.
+    `pace(endpoint)` is called before every request and may wait.
     Every method raises a `PveError` and nothing else.
     """
 
@@ -68,26 +74,32 @@ class PveClient:
         read_timeout: float = READ_TIMEOUT_SECONDS,
         pool_size: int = POOL_SIZE,
         observe: Observer | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self.cluster = cluster
         self.token_id = token.token_id
         self._observe = observe or (lambda *_: None)
+        self._pace = pace or (lambda _: None)
         self._lock = threading.Lock()
         self._current = 0
         self._rests_until: dict[HostPort, float] = {}
         secret = token.secret.resolve()
-        self._links: dict[HostPort, tuple[ProxmoxResource, requests.Session]] = {
-            host: connect(
+
+        def link(host: HostPort, seconds: float) -> tuple[ProxmoxResource, requests.Session]:
+            return connect(
                 cluster,
                 host,
                 token.token_id,
                 secret,
                 connect_timeout=connect_timeout,
-                read_timeout=read_timeout,
+                read_timeout=seconds,
                 pool_size=pool_size,
             )
-            for host in cluster.hosts
-        }
+
+        self._links = {host: link(host, read_timeout) for host in cluster.hosts}
+        self._brisk_links = self._links
+        if len(cluster.hosts) > 1 and read_timeout > OWN_MEMORY_TIMEOUT_SECONDS:
+            self._brisk_links = {host: link(host, OWN_MEMORY_TIMEOUT_SECONDS) for host in cluster.hosts}
 
     def __enter__(self) -> Self:
         return self
@@ -99,7 +111,7 @@ class PveClient:
 
     def close(self) -> None:
         """Close the kept connections."""
-        for _, session in self._links.values():
+        for _, session in (*self._links.values(), *self._brisk_links.values()):
             session.close()
 
     # ── the cluster ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -108,9 +120,12 @@ class PveClient:
         """`GET /version`: of the host that answers. Any token may."""
         return self._get("/version", parsers.version)
 
-    def permissions(self) -> Permissions:
-        """`GET /access/permissions`: what this token may, by path. Empty: nothing at all."""
-        return self._get("/access/permissions", parsers.permissions)
+    def permissions(self, of: str = "") -> Permissions:
+        """`GET /access/permissions`: what this token may, by path. Empty: nothing at all.
+
+        `of` another user or token needs Sys.Audit on /access.
+        """
+        return self._get("/access/permissions", parsers_access.permissions, {"userid": of} if of else None)
 
     def cluster_status(self) -> ClusterStatus:
         """`GET /cluster/status`: quorum and nodes. Needs Sys.Audit on /."""
@@ -139,6 +154,42 @@ class PveClient:
         return self._get(
             "/nodes/{node}/{kind}/{vmid}/status/current", parsers.guest_status, node=node, kind=kind, vmid=vmid
         )
+
+    def guest_activities(self, node: str, kind: GuestKind, *, full: bool = True) -> dict[str, GuestActivity]:
+        """`GET /nodes/{node}/{kind}`, by id; only guests with VM.Audit. `full` asks each VM's QEMU for its counters.
+
+        One call for all guests of a node. A VM whose QEMU is silent has no counters; PVE waits 2 s for it.
+        """
+        params = {"full": 1} if full and kind == "qemu" else {}
+        template = f"/nodes/{{node}}/{kind}"
+        return self._get(template, lambda data: parsers_guests.activities(data, kind), params, node=node)
+
+    def node_netstat(self, node: str) -> dict[int, tuple[NicCounters, ...]]:
+        """`GET /nodes/{node}/netstat`: network cards by VMID, containers' too. Needs Sys.Audit on the node."""
+        return self._get("/nodes/{node}/netstat", parsers_guests.netstat, node=node)
+
+    def guest_snapshots(self, node: str, kind: GuestKind, vmid: int) -> GuestSnapshots:
+        """`GET /nodes/{node}/{kind}/{vmid}/snapshot`. Needs VM.Audit on the guest."""
+        return self._get(
+            "/nodes/{node}/{kind}/{vmid}/snapshot", parsers_guests.snapshots, node=node, kind=kind, vmid=vmid
+        )
+
+    def guest_pending_changes(self, node: str, kind: GuestKind, vmid: int) -> int:
+        """`GET /nodes/{node}/{kind}/{vmid}/pending`: how many options wait. Needs VM.Audit on the guest."""
+        return self._get(
+            "/nodes/{node}/{kind}/{vmid}/pending", parsers_guests.pending_changes, node=node, kind=kind, vmid=vmid
+        )
+
+    def guest_filesystems(self, node: str, vmid: int) -> tuple[Filesystem, ...]:
+        """`GET /nodes/{node}/qemu/{vmid}/agent/get-fsinfo`: needs VM.GuestAgent.Audit, before PVE 9 VM.Monitor.
+
+        Rejected with "QEMU guest agent is not running" when it does not answer; PVE waits 3 s for it.
+        """
+        return self._get("/nodes/{node}/qemu/{vmid}/agent/get-fsinfo", parsers_guests.filesystems, node=node, vmid=vmid)
+
+    def guest_agent_ping(self, node: str, vmid: int) -> None:
+        """`POST /nodes/{node}/qemu/{vmid}/agent/ping`: changes nothing; privileges as for the file systems."""
+        self._ask("POST", "/nodes/{node}/qemu/{vmid}/agent/ping", lambda _: None, {}, node=node, vmid=vmid)
 
     # ── tasks ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -179,6 +230,13 @@ class PveClient:
             node=self._node_of(upid),
             upid=upid,
         )
+
+    def read(self, template: str, params: dict[str, Any] | None = None, **parts: str | int) -> object:
+        """`GET` of any path, its `data` as it came: for what is passed on to people without being understood.
+
+        `template` is such as `/nodes/{node}/qemu/{vmid}/config`; `parts` fill its places and are quoted.
+        """
+        return self._get(template, lambda data: data, params=params, **parts)
 
     # ── actions ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -240,14 +298,16 @@ class PveClient:
         parse: Callable[[object], _Parsed],
         params: dict[str, Any],
     ) -> _Parsed:
-        resource = self._links[host][0](path.lstrip("/"))
+        links = self._brisk_links if template in _OWN_MEMORY else self._links
+        resource = links[host][0](path.lstrip("/"))
+        self._pace(template)
         begun = time.monotonic()
         outcome = "ok"
         try:
             data = resource.post(**params) if method == "POST" else resource.get(**params)
             return parse(data)
         except ResourceException as error:
-            translated = _translate(error, str(host), path)
+            translated = translate(error, str(host), path)
             outcome = translated.error_class
             raise translated from error
         except (NotJson, parsers.WrongShape, AnswerTooLarge, requests.TooManyRedirects) as error:
@@ -255,7 +315,7 @@ class PveClient:
             raise BadAnswer(str(error), host=str(host), path=path) from error
         except (requests.RequestException, HTTPException, OSError) as error:
             outcome = Unreachable.error_class
-            raise Unreachable(_connection_words(error), host=str(host), path=path) from error
+            raise Unreachable(connection_words(error), host=str(host), path=path) from error
         finally:
             self._observe(str(host), template, outcome, time.monotonic() - begun)
 
@@ -293,19 +353,9 @@ def _never_connected(cause: BaseException | None) -> bool:
         return True
     if isinstance(cause, requests.exceptions.SSLError):
         # Only this failure of TLS certainly comes before the request; any other may befall the answer.
-        return _certificate_trouble(cause) is not None
+        return certificate_trouble(cause) is not None
     reason = getattr(cause.args[0], "reason", None) if cause is not None and cause.args else None
     return type(reason).__name__ in {"NewConnectionError", "NameResolutionError", "ConnectTimeoutError"}
-
-
-def _certificate_trouble(error: requests.exceptions.SSLError) -> str | None:
-    """What is wrong with the host's certificate; None when TLS itself failed, before or after the request."""
-    text = str(error)
-    if "Fingerprints did not match" in text:
-        return "the certificate is not the one whose fingerprint is configured"
-    if "CERTIFICATE_VERIFY_FAILED" in text or "CertificateError" in text:
-        return "the certificate cannot be verified; configure fingerprint or ca_file"
-    return None
 
 
 def _is_the_hosts_fault(error: PveError, method: str) -> bool:
@@ -316,38 +366,3 @@ def _is_the_hosts_fault(error: PveError, method: str) -> bool:
         return method == "GET" and not error.path.startswith("/nodes/")
     broken = any(words in error.reason for words in _HOST_BROKEN)
     return method == "GET" and broken and not error.path.startswith("/nodes/")
-
-
-def _translate(error: ResourceException, host: str, path: str) -> PveError:
-    status = int(error.status_code)
-    # proxmoxer puts the reason phrase into `content`; it is the only text that a 401 or 595 has.
-    reason = " ".join(str(error.content or error.status_message or "").split())[:500]
-    if isinstance(error.errors, dict):
-        reason += " (" + "; ".join(f"{key}: {value}" for key, value in sorted(error.errors.items())).strip()[:500] + ")"
-    kind: type[PveError]
-    if status in _GONE_STATUS or "RPCEnvironment init request failed" in reason:
-        kind = Unreachable
-    elif status == 401:
-        kind = AuthFailed
-    elif status == 403:
-        kind = Forbidden
-    elif status == 404 or (status in (400, 500) and any(words in reason for words in _NOT_THERE)):
-        kind = NotFound
-    else:
-        kind = Rejected
-    return kind(f"{status} {reason}".strip(), host=host, path=path, status=status, reason=reason)
-
-
-def _connection_words(error: BaseException) -> str:
-    """Why there was no answer, in words that fit a table; urllib3's own text repeats addresses and object ids."""
-    text = str(error)
-    if isinstance(error, requests.exceptions.SSLError):
-        return _certificate_trouble(error) or "the encrypted connection failed; is this a Proxmox VE host's port?"
-    if isinstance(error, requests.exceptions.ConnectTimeout):
-        return "no connection in time"
-    if isinstance(error, requests.exceptions.Timeout):
-        return "no answer in time"
-    for words in ("Connection refused", "No route to host", "Name or service not known", "reset by peer"):
-        if words in text:
-            return words.lower()
-    return f"the connection failed ({type(error).__name__})"

@@ -166,12 +166,16 @@ class NodeDetail:
 
 @dataclass(frozen=True, slots=True)
 class GuestConfig:
-    """The part of a guest's configuration that is used; `onboot` None means the key is absent (PVE's default: no)."""
+    """The part of a guest's configuration that is used; `onboot` None means the key is absent (PVE's default: no).
+
+    `smbios_uuid` is lower case; None for containers, and where none is set.
+    """
 
     onboot: bool | None
     agent: bool
     protection: bool
     template: bool
+    smbios_uuid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,3 +216,17 @@ class Task:
 
 
 Permissions = Mapping[str, frozenset[str]]
+
+
+Roles = Mapping[str, frozenset[str]]
+"""`GET /access/roles`: role → privileges."""
+
+
+@dataclass(frozen=True, slots=True)
+class AclRow:
+    """A row of `GET /access/acl`. `kind` is user, group or token, `holder` its name."""
+
+    path: str
+    role: str
+    kind: str
+    holder: str

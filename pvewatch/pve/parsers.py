@@ -21,7 +21,6 @@ from pvewatch.pve.models import (
     NodeDetail,
     NodeStatusRow,
     Number,
-    Permissions,
     Resources,
     Storage,
     Task,
@@ -32,6 +31,7 @@ _UPID = re.compile(
     r"UPID:(?P<node>[^:\s/]+):(?P<pid>[0-9A-Fa-f]{8,9}):(?P<pstart>[0-9A-Fa-f]{8,9}):(?P<started>[0-9A-Fa-f]{8}):"
     r"(?P<type>[^:\s/]+):(?P<id>[^:\s/]*):(?P<user>[^:\s/]+):"
 )
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _SIZE_LIMIT = 2**63
 _Item = TypeVar("_Item")
 
@@ -273,7 +273,17 @@ def guest_config(data: object) -> GuestConfig:
         agent=any(flag(part.removeprefix("enabled=")) for part in options if "=" not in part or "enabled=" in part),
         protection=flag(row.get("protection")),
         template=flag(row.get("template")),
+        smbios_uuid=_smbios_uuid(row.get("smbios1")),
     )
+
+
+def _smbios_uuid(smbios1: object) -> str | None:
+    """`uuid` of `smbios1: uuid=…,manufacturer=…` (never base64, unlike the other keys); all zeros is no UUID."""
+    for part in str(smbios1 or "").split(","):
+        key, _, value = part.strip().partition("=")
+        if key == "uuid" and _UUID.fullmatch(value) and value.strip("0-"):
+            return value.lower()
+    return None
 
 
 def guest_status(data: object) -> GuestStatus:
@@ -347,15 +357,6 @@ def task_log(data: object) -> tuple[str, ...]:
     if isinstance(data, dict):
         return ()
     return tuple(str(row.get("t", "")) for row in rows(data))
-
-
-def permissions(data: object) -> Permissions:
-    """`/access/permissions`: path → privileges. An empty mapping means that the token may nothing."""
-    return {
-        str(path): frozenset(str(name) for name, value in privileges.items() if value is not None)
-        for path, privileges in mapping(data).items()
-        if isinstance(privileges, dict)
-    }
 
 
 def _integer(value: object) -> int | None:

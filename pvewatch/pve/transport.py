@@ -32,13 +32,15 @@ class NotJson(ValueError):
     """A 2xx answer whose body is not a JSON mapping with `data`."""
 
 
-class _Serializer:
+class Serializer:
     """proxmoxer's own serializer turns garbage into a result; this one says so."""
 
     def get_accept_types(self) -> str:
+        """What is asked for."""
         return "application/json"
 
     def loads(self, response: requests.Response) -> Any:
+        """The `data` of an answer. Raises NotJson."""
         try:
             document = json.loads(response.content)
         except ValueError as error:
@@ -57,22 +59,35 @@ class _Serializer:
         return errors if isinstance(errors, dict) else None
 
 
-class _BoundedAdapter(HTTPAdapter):
-    """Pins a certificate if asked to, and bounds size and duration of every answer."""
+class BoundedAdapter(HTTPAdapter):
+    """Pins a certificate if asked to, and bounds size and duration of every answer.
 
-    def __init__(self, fingerprint: str | None, total_seconds: float, pool_size: int) -> None:
+    `timeout` (connect, read; seconds) holds for requests that name none.
+    """
+
+    def __init__(
+        self,
+        fingerprint: str | None,
+        total_seconds: float,
+        pool_size: int,
+        timeout: tuple[float, float] | None = None,
+    ) -> None:
         self._fingerprint = fingerprint
         self._total_seconds = total_seconds
+        self._timeout = timeout
         super().__init__(pool_connections=1, pool_maxsize=pool_size, max_retries=0, pool_block=False)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """requests calls this once, before the first connection."""
         if self._fingerprint:
             # Checked by urllib3 after the handshake and before the first byte of the request (and so of the token).
             kwargs["assert_fingerprint"] = self._fingerprint
         super().init_poolmanager(*args, **kwargs)
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        """The whole answer, read. Raises AnswerTooLarge."""
         kwargs["stream"] = True
+        kwargs["timeout"] = kwargs.get("timeout") or self._timeout
         deadline = time.monotonic() + self._total_seconds
         response = super().send(request, *args, **kwargs)
         body = bytearray()
@@ -109,7 +124,7 @@ def connect(
         user=user,
         token_name=token_name,
         token_value=secret.reveal(),
-        verify_ssl=_trust(cluster, fingerprint),
+        verify_ssl=trust_of(cluster, fingerprint),
         timeout=(connect_timeout, read_timeout),
     )
     session: requests.Session = backend.get_session()
@@ -117,16 +132,18 @@ def connect(
     session.max_redirects = 0
     # A proxy or .netrc of the environment must not come between us and the hypervisor.
     session.trust_env = False
-    session.mount("https://", _BoundedAdapter(fingerprint, 2 * read_timeout, pool_size))
-    resource = ProxmoxResource(base_url=backend.get_base_url(), session=session, serializer=_Serializer())
+    session.mount("https://", BoundedAdapter(fingerprint, 2 * read_timeout, pool_size))
+    resource = ProxmoxResource(base_url=backend.get_base_url(), session=session, serializer=Serializer())
     return resource, session
 
 
-def _trust(cluster: Cluster, fingerprint: str | None) -> str | bool:
+def trust_of(cluster: Cluster, fingerprint: str | None) -> str | bool:
     """What requests calls `verify`. With a pinned fingerprint the chain is not looked at: the pin is stricter."""
     if fingerprint or not cluster.verify_tls:
         return False
-    if cluster.ca_file:
-        return str(cluster.ca_file)
-    # requests would trust its own bundle; an administrator expects what is installed on the system.
+    return str(cluster.ca_file) if cluster.ca_file else system_trust()
+
+
+def system_trust() -> str | bool:
+    """requests would trust its own bundle; an administrator expects what is installed on the system."""
     return ssl.get_default_verify_paths().cafile or True

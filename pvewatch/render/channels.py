@@ -10,7 +10,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from pvewatch.channels import (
+from pvewatch.config import Settings
+from pvewatch.render import durations
+from pvewatch.render.layouts import Layout
+from pvewatch.settings_channels import (
     Channel,
     DiscordChannel,
     EmailChannel,
@@ -23,9 +26,6 @@ from pvewatch.channels import (
     Version,
     WebhookChannel,
 )
-from pvewatch.config import Settings
-from pvewatch.render import durations
-from pvewatch.render.layouts import Layout
 
 OLDEST_VERSION: Version = (0, 25)
 TEST_LABEL = "notification_test"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
 
 from pvewatch.bundle import bundle_path
 from pvewatch.config import Settings, internal_secret
 from pvewatch.render import alertmanager, channels, grafana, prometheus
 from pvewatch.render.documents import to_json, to_yaml, write
 from pvewatch.render.layouts import CHANNEL_SECRETS, TEMPLATES, WEBHOOK_SECRET_COPY, LayoutName, layout
-from pvewatch.secrets import InternalSecret
+from pvewatch.secrets import MADE_AT_FIRST
 
 _HEADER = "Written by `pvewatch render` from the configuration: change that and render again, not this file."
 _COMMITTED_HEADER = (
@@ -27,7 +26,7 @@ def write_all(settings: Settings, out: Path, layout_name: LayoutName) -> list[Pa
     only. pvewatch's internal secrets are made where they are missing, so that what is rendered can be started; the one
     that Alertmanager shows to the action API is copied for its container (readable by its owner alone).
     """
-    for secret in get_args(InternalSecret):
+    for secret in MADE_AT_FIRST:
         internal_secret(settings, secret, create=True)
     files = _configuration(settings, out, layout_name, _HEADER)
     for name, rules in prometheus.rule_files(settings).items():

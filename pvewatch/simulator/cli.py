@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from pvewatch.simulator.extras import EXTRAS
 from pvewatch.simulator.faults import BadFault
 from pvewatch.simulator.replay import NoRecordings
 from pvewatch.simulator.scenarios import SCENARIOS
@@ -88,6 +89,13 @@ def _loopback(context: click.Context, parameter: click.Parameter, value: str) ->
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Serve the recorded answers of this directory instead of a simulated cluster.",
 )
+@click.option(
+    "--with",
+    "extras",
+    type=click.Choice(sorted(EXTRAS)),
+    multiple=True,
+    help="Something that not every cluster has; repeat it.",
+)
 def simulator(
     listen: tuple[str, int],
     control: tuple[str, int],
@@ -102,6 +110,7 @@ def simulator(
     speed: float,
     auth_delay: float,
     replay: Path | None,
+    extras: tuple[str, ...],
 ) -> None:
     """A Proxmox VE cluster that exists only here, for trying pvewatch out.
 
@@ -121,6 +130,7 @@ def simulator(
         speed=speed,
         auth_delay_seconds=auth_delay,
         replay=replay,
+        extras=extras,
     )
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

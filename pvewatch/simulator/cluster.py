@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +41,8 @@ class Cluster:
         self.refresh_seconds = refresh_seconds
         self.tasks = TaskStore(world.nodes, min(node.booted_at for node in world.nodes.values()))
         self.lifecycle = Lifecycle(world, self.tasks, speed)
+        # How often each path of the routes was asked, refusals included.
+        self.requests: Counter[str] = Counter()
         self._faults: list[Fault] = []
         for _, fault in SCENARIOS[scenario]:
             self._check(fault)
@@ -114,6 +117,11 @@ class Cluster:
     def forced_status(self, path: str) -> Fault | None:
         """The fault that decides the answer for an API path, if there is one."""
         return next((fault for fault in self._faults if fault.kind == "status" and fault.hits(path)), None)
+
+    def spoilt_body(self, path: str) -> bytes | None:
+        """What is sent in the place of the answer for an API path, None when the answer is left alone."""
+        found = (fault for fault in self._faults if fault.kind in ("garbage", "large") and fault.hits(path))
+        return next((fault.spoilt_body for fault in found), None)
 
     def wait_seconds(self, path: str) -> int:
         """How long an answer for an API path is held back."""

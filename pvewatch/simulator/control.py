@@ -62,6 +62,8 @@ class _Handler(BaseHTTPRequestHandler):
             match (self.command, self.path):
                 case ("GET", "/guests"):
                     return 200, guests(cluster)
+                case ("GET", "/requests"):
+                    return 200, {"total": cluster.requests.total(), "by_path": dict(cluster.requests)}
                 case ("GET", "/faults"):
                     return 200, cluster.faults()
                 case ("POST", "/faults"):
@@ -71,7 +73,7 @@ class _Handler(BaseHTTPRequestHandler):
                 case ("DELETE", "/faults"):
                     described = self._body()
                     return 200, {"removed": cluster.remove_faults(None if described is None else parse(described))}
-        return 404, {"error": "there are GET /guests, GET /faults, POST /faults and DELETE /faults"}
+        return 404, {"error": "there are GET /guests, GET /requests, GET /faults, POST /faults and DELETE /faults"}
 
     def _body(self) -> object:
         length = self.headers.get("Content-Length") or "0"

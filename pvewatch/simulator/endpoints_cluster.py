@@ -1,29 +1,23 @@
-"""/version, /access, /cluster and /nodes: what is asked about the whole cluster."""
+"""/version, /cluster and /nodes: what is asked about the whole cluster."""
 
 from __future__ import annotations
 
 import time
 from typing import Any
 
-from pvewatch.simulator.answers import Answer
+from pvewatch.simulator.answers import Answer, failed
 from pvewatch.simulator.readings import guest_figures, node_figures, storage_used_bytes
 from pvewatch.simulator.routes import Call, Parameter, Route
-from pvewatch.simulator.world import Guest, Node
+from pvewatch.simulator.world import Guest, Node, ReplicationJob
 
 _SYS_AUDIT = ("/", "Sys.Audit")
+_REPLICATION_SECONDS = 900
 
 
 def version(call: Call) -> Answer:
     """/version and /nodes/N/version."""
     release = call.cluster.world.version
     return Answer({"version": release.version, "release": release.release, "repoid": release.repoid})
-
-
-def permissions(call: Call) -> Answer:
-    """/access/permissions: the caller's own."""
-    entries = [entry.path for token in call.cluster.tokens for entry in token.acl]
-    pooled = [f"/vms/{guest.vmid}" for guest in call.cluster.world.guests.values() if guest.pool]
-    return Answer(call.token.permissions([*entries, *pooled]))
 
 
 def cluster_status(call: Call) -> Answer:
@@ -48,7 +42,7 @@ def cluster_status(call: Call) -> Answer:
             "name": node.name,
             "nodeid": node.nodeid,
             "ip": node.ip,
-            "level": "",
+            "level": world.subscription.level if world.subscription else "",
             "local": int(node is world.local_node),
             "online": int(node.offline_since is None),
         }
@@ -82,7 +76,9 @@ def nodes(call: Call) -> Answer:
 
 def node_row(call: Call, node: Node, *, resources: bool) -> dict[str, Any]:
     """A node's row; without Sys.Audit on it every figure is missing, and so are most of an offline one's."""
-    row: dict[str, Any] = {"type": "node", "id": node.id, "node": node.name, "level": ""}
+    subscribed = call.cluster.world.subscription
+    level = subscribed.level if subscribed else ""
+    row: dict[str, Any] = {"type": "node", "id": node.id, "node": node.name, "level": level}
     # /cluster/status goes on saying online of a node whose statistics daemon has ended.
     row["status"] = "offline" if node.shown_offline else "unknown" if call.cluster.expired(node) else "online"
     if resources:
@@ -176,14 +172,76 @@ def not_backed_up(call: Call) -> Answer:
     )
 
 
-def qdevice(_call: Call) -> Answer:
-    """/cluster/config/qdevice: none is set up, as on most clusters."""
-    return Answer({})
+def qdevice(call: Call) -> Answer:
+    """/cluster/config/qdevice: empty where none is set up, as on most clusters."""
+    device = call.cluster.world.qdevice
+    if device is None:
+        return Answer({})
+    return Answer(
+        {
+            "Algorithm": "Fifty-Fifty split",
+            "Echo reply": "Received" if device.connected else "Waiting",
+            "Last poll call": "never",
+            "Model": "Net",
+            "QNetd host": device.host,
+            "State": "Connected" if device.connected else "Connecting",
+            "Tie-breaker": "Node with lowest node ID",
+        }
+    )
 
 
-def replication(_call: Call) -> Answer:
-    """/cluster/replication and /nodes/N/replication: no job is set up."""
-    return Answer([])
+def replication(call: Call) -> Answer:
+    """/cluster/replication: the jobs as configured, of guests that the caller may see."""
+    visible = {guest.vmid for guest in _visible_guests(call)}
+    return Answer([_job_config(call, job) for job in call.cluster.world.replication if job.vmid in visible])
+
+
+def node_replication(call: Call) -> Answer:
+    """/nodes/N/replication: this node's jobs with how they went; refused when one of their guests may not be seen."""
+    rows = []
+    for job in call.cluster.world.replication:
+        guest = call.cluster.world.guests[job.vmid]
+        if guest.node == call.node.name:
+            call.token.require(f"/vms/{job.vmid}", "VM.Audit", pool=guest.pool)
+            rows.append(_job_config(call, job) | _job_state(call, job))
+    return Answer(rows)
+
+
+def replication_status(call: Call) -> Answer:
+    """/nodes/N/replication/ID/status: the job's row of the list."""
+    for job in call.cluster.world.replication:
+        guest = call.cluster.world.guests[job.vmid]
+        if job.id == call.names["id"] and guest.node == call.node.name:
+            call.token.require(f"/vms/{job.vmid}", "VM.Audit", pool=guest.pool)
+            return Answer(_job_config(call, job) | _job_state(call, job))
+    raise failed(f"no such replication job '{call.names['id']}'")
+
+
+def _job_config(call: Call, job: ReplicationJob) -> dict[str, Any]:
+    guest = call.cluster.world.guests[job.vmid]
+    return {
+        "id": job.id,
+        "type": "local",
+        "guest": job.vmid,
+        "jobnum": job.number,
+        "source": guest.node,
+        "target": job.target,
+        "schedule": "*/15",
+    }
+
+
+def _job_state(call: Call, job: ReplicationJob) -> dict[str, Any]:
+    # How the keys come and go: https://git.proxmox.com/?p=pve-manager.git;f=PVE/API2/Replication.pm
+    quarter = int(call.now) // _REPLICATION_SECONDS * _REPLICATION_SECONDS
+    guest = call.cluster.world.guests[job.vmid]
+    row: dict[str, Any] = {"vmtype": guest.kind, "fail_count": 0, "next_sync": quarter + _REPLICATION_SECONDS}
+    if job.state == "new":
+        return row | {"last_sync": 0, "last_try": 0}
+    if job.state == "failing":
+        words = f"command 'zfs snapshot {job.id}' failed: exit code 1"
+        row |= {"fail_count": 3, "error": words}
+        return row | {"last_sync": quarter - 4 * _REPLICATION_SECONDS, "last_try": quarter, "duration": 1.26}
+    return row | {"last_sync": quarter, "last_try": quarter, "duration": 4.182913}
 
 
 def _has_ha(call: Call) -> bool:
@@ -276,7 +334,8 @@ def _storage_rows(call: Call) -> list[dict[str, Any]]:
 
 
 def _network_rows(call: Call) -> list[dict[str, Any]]:
-    if not call.token.may("/sdn/zones/localnetwork", "SDN.Audit"):
+    # The zone of the host's own bridges came with 8.
+    if call.cluster.world.version.major < 8 or not call.token.may("/sdn/zones/localnetwork", "SDN.Audit"):
         return []
     zone = "localnetwork"
     rows: list[dict[str, Any]] = []
@@ -296,7 +355,6 @@ def _network_rows(call: Call) -> list[dict[str, Any]]:
 
 ROUTES = (
     Route("GET", "/version", version),
-    Route("GET", "/access/permissions", permissions),
     Route("GET", "/cluster/status", cluster_status, permission=_SYS_AUDIT),
     Route(
         "GET",
@@ -310,5 +368,6 @@ ROUTES = (
     Route("GET", "/cluster/config/qdevice", qdevice, permission=_SYS_AUDIT),
     Route("GET", "/cluster/replication", replication),
     Route("GET", "/nodes", nodes),
-    Route("GET", "/nodes/{node}/replication", replication),
+    Route("GET", "/nodes/{node}/replication", node_replication),
+    Route("GET", "/nodes/{node}/replication/{id}/status", replication_status),
 )

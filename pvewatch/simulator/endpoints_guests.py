@@ -12,7 +12,7 @@ from pvewatch.simulator.readings import guest_figures
 from pvewatch.simulator.routes import Call, Parameter, Route
 from pvewatch.simulator.world import GIB, MIB, Guest, Kind, config_file
 
-_QEMU_BY_MAJOR = {8: "9.2.0", 9: "10.1.2"}
+_QEMU_BY_MAJOR = {7: "7.2.10", 8: "9.2.0", 9: "10.1.2"}
 _BLOCK_FIGURES = ("bytes", "merged")
 _PRESSURES = ("cpusome", "cpufull", "iosome", "iofull", "memorysome", "memoryfull")
 
@@ -152,6 +152,7 @@ def _qemu_details(call: Call, guest: Guest) -> dict[str, Any]:
     figures = guest_figures(call.cluster.world, guest, power, float(int(call.now)))
     qemu = _QEMU_BY_MAJOR[call.cluster.world.version.major]
     return {
+        **(_balloon(guest, figures) if guest.balloon else {}),
         "qmpstatus": "paused" if power.paused else "running",
         "diskread": figures["diskread"],
         "diskwrite": figures["diskwrite"],
@@ -170,6 +171,14 @@ def _qemu_details(call: Call, guest: Guest) -> dict[str, Any]:
             "query-bitmap-info": True,
         },
     }
+
+
+def _balloon(guest: Guest, figures: dict[str, Any]) -> dict[str, Any]:
+    """What QEMU tells when the balloon driver inside answers."""
+    free = guest.memory_bytes - figures["mem"]
+    info = {"actual": guest.memory_bytes, "max_mem": guest.memory_bytes, "free_mem": free}
+    info |= {"total_mem": guest.memory_bytes, "last_update": figures["uptime"]}
+    return {"balloon": guest.memory_bytes, "freemem": free, "ballooninfo": info}
 
 
 def _blockstat(figures: dict[str, Any], major: int) -> dict[str, Any]:

@@ -66,6 +66,11 @@ def status(call: Call) -> Answer:
         memory["available"] = node.memory_bytes - figures["mem"]
         cpuinfo |= {"family": "25", "vendor": "AuthenticAMD"}
     kernel = f"#1 SMP PREEMPT_DYNAMIC PMX {release.kernel.removesuffix('-pve')}"
+    # Since 8; before there is the sentence in `kversion` only.
+    since_8: dict[str, Any] = {
+        "current-kernel": {"sysname": "Linux", "release": release.kernel, "version": kernel, "machine": "x86_64"},
+        "boot-info": {"mode": "legacy-bios"},
+    }
     return Answer(
         {
             "uptime": figures["uptime"],
@@ -85,13 +90,7 @@ def status(call: Call) -> Answer:
             "ksm": {"shared": 0},
             "pveversion": f"pve-manager/{release.version}/{release.repoid}",
             "kversion": f"Linux {release.kernel} {kernel}",
-            "current-kernel": {
-                "sysname": "Linux",
-                "release": release.kernel,
-                "version": kernel,
-                "machine": "x86_64",
-            },
-            "boot-info": {"mode": "legacy-bios"},
+            **(since_8 if release.major >= 8 else {}),
         }
     )
 
@@ -125,16 +124,11 @@ def services(call: Call) -> Answer:
     rows = []
     for name, description, runs in _SERVICES:
         works = runs and (name != "corosync" or call.cluster.world.clustered)
-        rows.append(
-            {
-                "service": name,
-                "name": name,
-                "desc": description,
-                "state": "running" if works else "dead",
-                "active-state": "active" if works else "inactive",
-                "unit-state": "enabled" if runs else "not-found",
-            }
-        )
+        row = {"service": name, "name": name, "desc": description, "state": "running" if works else "dead"}
+        if call.cluster.world.version.major >= 8:
+            row["active-state"] = "active" if works else "inactive"
+            row["unit-state"] = "enabled" if runs else "not-found"
+        rows.append(row)
     return Answer(rows)
 
 
@@ -144,12 +138,20 @@ def node_time(call: Call) -> Answer:
 
 
 def subscription(call: Call) -> Answer:
-    """/nodes/N/subscription: none; the server id only with Sys.Audit."""
-    answer: dict[str, Any] = {
-        "status": "notfound",
-        "message": "There is no subscription key",
-        "url": "https://www.proxmox.com/en/proxmox-virtual-environment/pricing",
-    }
+    """/nodes/N/subscription: none unless set up; the server id only with Sys.Audit."""
+    subscribed = call.cluster.world.subscription
+    answer: dict[str, Any] = {"url": "https://www.proxmox.com/en/proxmox-virtual-environment/pricing"}
+    if subscribed is None:
+        answer |= {"status": "notfound", "message": "There is no subscription key"}
+    else:
+        answer |= {
+            "status": subscribed.status,
+            "level": subscribed.level,
+            "productname": "Proxmox VE Community Subscription 2 CPUs/year",
+            "nextduedate": subscribed.next_due,
+            "sockets": 2,
+            "checktime": int(call.now) // 86400 * 86400,
+        }
     if call.token.may(f"/nodes/{call.node.name}", "Sys.Audit"):
         answer["serverid"] = f"{call.cluster.world.seed:032X}"[:32]
     return Answer(answer)

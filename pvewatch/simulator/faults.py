@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-KINDS = ("hang", "node-offline", "statistics-stopped", "lock", "status", "slow")
+KINDS = ("hang", "node-offline", "statistics-stopped", "lock", "status", "slow", "garbage", "large")
 _FIELDS = {
     "hang": {"guest"},
     "node-offline": {"node"},
@@ -15,11 +15,15 @@ _FIELDS = {
     "lock": {"guest", "lock"},
     "status": {"code", "path"},
     "slow": {"path", "seconds"},
+    "garbage": {"path"},
+    "large": {"path", "megabytes"},
 }
-_LOCKS = ("backup", "clone", "create", "migrate", "rollback", "snapshot", "snapshot-delete", "suspended", "suspending")
+LOCKS = ("backup", "clone", "create", "migrate", "rollback", "snapshot", "snapshot-delete", "suspended", "suspending")
 _REASONS = {401: "Authentication failed!", 403: "Permission check failed", 595: "Connection refused"}
 _LONGEST_PATTERN = 200
 _LONGEST_WAIT_SECONDS = 120
+_LARGEST_MEGABYTES = 256
+_GARBAGE = b"<html>\x00\xff not what was asked for"
 MOST_FAULTS = 100
 
 
@@ -38,6 +42,7 @@ class Fault:
     code: int | None = None
     path: str | None = None
     seconds: int | None = None
+    megabytes: int | None = None
 
     @property
     def reason(self) -> str:
@@ -48,9 +53,16 @@ class Fault:
         """Whether a forced status or a wait is meant for this API path ("/nodes/pve1/qemu")."""
         return self.path is not None and re.search(self.path, path) is not None
 
+    @property
+    def spoilt_body(self) -> bytes:
+        """What is sent with status 200 in the place of an answer: no JSON, or very much of it."""
+        if self.kind == "garbage":
+            return _GARBAGE
+        return b'{"data":"' + b"x" * ((self.megabytes or 0) * 2**20) + b'"}'
+
     def description(self) -> dict[str, Any]:
         """The JSON form that `parse` reads."""
-        fields = ("guest", "node", "lock", "code", "path", "seconds")
+        fields = ("guest", "node", "lock", "code", "path", "seconds", "megabytes")
         return {"fault": self.kind} | {name: getattr(self, name) for name in fields if getattr(self, name) is not None}
 
 
@@ -67,14 +79,16 @@ def parse(description: object) -> Fault:
         raise BadFault(f"{kind} takes exactly: {', '.join(sorted(needed))}")
     values = {name: description[name] for name in needed}
     for name, value in values.items():
-        if not isinstance(value, int if name in ("code", "seconds") else str) or isinstance(value, bool):
+        if not isinstance(value, int if name in ("code", "seconds", "megabytes") else str) or isinstance(value, bool):
             raise BadFault(f"{name}: wrong type")
-    if kind == "lock" and values["lock"] not in _LOCKS:
-        raise BadFault(f"lock: one of {', '.join(_LOCKS)}")
+    if kind == "lock" and values["lock"] not in LOCKS:
+        raise BadFault(f"lock: one of {', '.join(LOCKS)}")
     if kind == "status" and not 400 <= values["code"] <= 599:
         raise BadFault("code: an HTTP error status from 400 to 599")
     if kind == "slow" and not 0 <= values["seconds"] <= _LONGEST_WAIT_SECONDS:
         raise BadFault(f"seconds: from 0 to {_LONGEST_WAIT_SECONDS}")
+    if kind == "large" and not 1 <= values["megabytes"] <= _LARGEST_MEGABYTES:
+        raise BadFault(f"megabytes: from 1 to {_LARGEST_MEGABYTES}")
     if "path" in values:
         _check_pattern(values["path"])
     return Fault(kind=kind, **values)

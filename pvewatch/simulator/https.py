@@ -150,14 +150,13 @@ class Handler(BaseHTTPRequestHandler):
             return Reply(200, "OK", b"<!DOCTYPE html><title>pvewatch simulator</title><p>A simulated Proxmox VE API.")
         if path != API_PREFIX and not path.startswith(API_PREFIX + "/"):
             raise Refusal(501, f"no such file '{path}'", empty=True)
-        cookies = self.headers.get("Cookie") or ""
         return self.server.respond(
             Request(
                 method=str(self.command),
                 path=path.removeprefix(API_PREFIX) or "/",
                 parameters=_query(url.query) | _form(self.headers.get_content_type(), body),
                 authorization=self.headers.get("Authorization"),
-                cookie="PVEAuthCookie=" in cookies,
+                ticket=_ticket(self.headers.get("Cookie") or ""),
             )
         )
 
@@ -181,6 +180,15 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if body is not None:
             self.wfile.write(body)
+
+
+def _ticket(cookies: str) -> str | None:
+    """The login ticket among the cookies, None without one."""
+    for pair in cookies.split(";"):
+        name, found, value = pair.strip().partition("=")
+        if found and name == "PVEAuthCookie":
+            return unquote(value)
+    return None
 
 
 def _query(text: str) -> dict[str, str]:

@@ -18,6 +18,8 @@ _KNOWN_PATHS = ("/", "/access", "/access/groups", "/nodes", "/pool", "/sdn", "/s
 
 def auditor(major: int) -> frozenset[str]:
     """The privileges of the built-in role PVEAuditor."""
+    if major < 8:
+        return _AUDITOR_8 - {"Mapping.Audit"}
     return _AUDITOR_8 if major < 9 else _AUDITOR_8 | {"VM.GuestAgent.Audit"}
 
 
@@ -84,19 +86,42 @@ class Token:
         return {path: dict.fromkeys(sorted(held), 1) for path, held in granted.items() if held}
 
 
-def authenticate(header: str | None, tokens: Iterable[Token], *, cookie: bool = False) -> Token:
-    """The token that an Authorization header names.
+NOBODY = Token("", "")
+
+
+def authenticate(header: str | None, tokens: Iterable[Token], *, ticket: str | None = None) -> Token:
+    """The token that an Authorization header names, or the user of a login ticket.
 
     Raises the 401 of the real one, whose reason phrase is all it says: an unknown token, a wrong secret and a malformed
     header cannot be told apart.
     """
     scheme, _, value = (header or "").strip().partition("=")
-    if scheme != "PVEAPIToken" and not cookie:
+    if scheme != "PVEAPIToken" and ticket is None:
         raise Refusal(401, "No ticket", empty=True)
     token_id, _, secret = value.partition("=")
     for token in tokens:
-        if hmac.compare_digest(token.id.encode(), token_id.encode()) and hmac.compare_digest(
-            token.secret.encode(), secret.encode()
-        ):
+        if "!" in token.id and same(token.id, token_id) and same(token.secret, secret):
             return token
+        if ticket is not None and "!" not in token.id:
+            before, _, signature = ticket.partition("::")
+            if before.startswith(f"PVE:{token.id}:") and same(_signature(token, before), signature):
+                return token
     raise Refusal(401, "Authentication failed!", empty=True)
+
+
+def new_ticket(user: str, password: str, tokens: Iterable[Token], now: float) -> str:
+    """The ticket of a login with a password. Raises the 401 of the real one, the only one that has a body."""
+    for token in tokens:
+        if "!" not in token.id and same(token.id, user) and same(token.secret, password):
+            before = f"PVE:{user}:{int(now):08X}"
+            return f"{before}::{_signature(token, before)}"
+    raise Refusal(401, "authentication failure")
+
+
+def same(known: str, given: str) -> bool:
+    """Whether two secrets are equal, without telling by the time it takes how far they are."""
+    return hmac.compare_digest(known.encode("utf-8", "replace"), given.encode("utf-8", "replace"))
+
+
+def _signature(token: Token, text: str) -> str:
+    return hmac.new(token.secret.encode(), text.encode(), "sha256").hexdigest()

@@ -108,7 +108,7 @@ def replay_responder(recordings: Recordings, tokens: tuple[Token, ...]) -> Calla
 
     def respond(request: Request) -> Reply:
         try:
-            authenticate(request.authorization, tokens, cookie=request.cookie)
+            authenticate(request.authorization, tokens, ticket=request.ticket)
         except Refusal as refusal:
             return refusal_reply(refusal)
         return recordings.answer(request)

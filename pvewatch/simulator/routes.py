@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from pvewatch.simulator.answers import Answer, Refusal, not_implemented, unknown_node, unreachable
 from pvewatch.simulator.cluster import Cluster
-from pvewatch.simulator.permissions import Token, authenticate
+from pvewatch.simulator.permissions import NOBODY, Token, authenticate
 from pvewatch.simulator.world import Node
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,15}")
@@ -55,7 +55,7 @@ class Request:
     path: str
     parameters: Mapping[str, str] = field(default_factory=dict)
     authorization: str | None = field(default=None, repr=False)
-    cookie: bool = False
+    ticket: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,7 @@ class Route:
     handler: Callable[[Call], Answer]
     parameters: tuple[Parameter, ...] = ()
     permission: tuple[str, str] | None = None
+    anonymous: bool = False  # who asks is not looked at
 
     def match(self, path: str) -> dict[str, str] | None:
         """The names in the path, None when it is another path."""
@@ -114,6 +115,7 @@ class Router:
         self._cluster = cluster
         self._sleep = sleep
         self._routes: dict[tuple[str, int], list[Route]] = {}
+        self._anonymous = {(route.method, route.path) for route in routes if route.anonymous}
         for route in routes:
             self._routes.setdefault((route.method, route.path.count("/")), []).append(route)
 
@@ -129,8 +131,12 @@ class Router:
             forced = self._cluster.forced_status(path)
             if forced is not None and forced.code is not None:
                 raise Refusal(forced.code, forced.reason, empty=forced.code in (401, 595))
-            token = authenticate(request.authorization, self._cluster.tokens, cookie=request.cookie)
+            if (request.method, path) in self._anonymous:
+                token = NOBODY
+            else:
+                token = authenticate(request.authorization, self._cluster.tokens, ticket=request.ticket)
             route, names = self._find(request.method, path)
+            self._cluster.requests[f"{route.method} {route.path}"] += 1
             self._check_permission(route, names, token)
             self._check_node(names)
             parameters = _parameters(route, names, request.parameters)
@@ -142,6 +148,11 @@ class Router:
             if names is not None:
                 return route, names
         raise not_implemented(method, path)
+
+    def spoilt_body(self, request: Request) -> bytes | None:
+        """What a fault sends in the place of an answer; None when there is none of that kind."""
+        with self._cluster.lock:
+            return self._cluster.spoilt_body(request.path.rstrip("/") or "/")
 
     def _check_permission(self, route: Route, names: Mapping[str, str], token: Token) -> None:
         if route.permission is None:

@@ -13,17 +13,33 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from pvewatch.simulator import certificate, endpoints_cluster, endpoints_guests, endpoints_nodes
+from pvewatch.simulator import (
+    certificate,
+    endpoints_access,
+    endpoints_cluster,
+    endpoints_datacenter,
+    endpoints_guest_details,
+    endpoints_guests,
+    endpoints_nodes,
+)
 from pvewatch.simulator.answers import Refusal
 from pvewatch.simulator.cluster import Cluster
 from pvewatch.simulator.control import ControlServer
+from pvewatch.simulator.extras import EXTRAS
 from pvewatch.simulator.https import HttpsServer, Reply, json_reply, refusal_reply
 from pvewatch.simulator.permissions import AclEntry, Token, auditor
 from pvewatch.simulator.replay import Recordings, replay_responder
 from pvewatch.simulator.routes import Request, Router
 from pvewatch.simulator.world import VERSIONS, build
 
-ROUTES = (*endpoints_cluster.ROUTES, *endpoints_nodes.ROUTES, *endpoints_guests.ROUTES)
+ROUTES = (
+    *endpoints_access.ROUTES,
+    *endpoints_cluster.ROUTES,
+    *endpoints_datacenter.ROUTES,
+    *endpoints_nodes.ROUTES,
+    *endpoints_guests.ROUTES,
+    *endpoints_guest_details.ROUTES,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +59,7 @@ class Options:
     speed: float = 1.0
     auth_delay_seconds: float = 0.2
     replay: Path | None = None
+    extras: tuple[str, ...] = ()
 
 
 class Simulator:
@@ -62,6 +79,8 @@ class Simulator:
             respond = replay_responder(Recordings.load(options.replay), tokens)
         else:
             world = build(options.name, options.seed, options.nodes, options.guests, options.pve_version, clock())
+            for name in options.extras:
+                EXTRAS[name](world)
             self.cluster = Cluster(
                 world,
                 tokens,
@@ -85,7 +104,8 @@ class Simulator:
             "port": port,
             "fingerprint": fingerprint,
             "ca_file": str(certificate_file.resolve()),
-            "tokens": {token.name: {"id": token.id, "secret": token.secret} for token in tokens},
+            "tokens": {token.name: {"id": token.id, "secret": token.secret} for token in tokens if token.name},
+            "users": {token.user: {"password": token.secret} for token in tokens if not token.name},
         }
         if self.cluster is not None:
             try:
@@ -119,27 +139,34 @@ def api_responder(router: Router) -> Callable[[Request], Reply]:
             answer = router.answer(request)
         except Refusal as refusal:
             return refusal_reply(refusal)
+        spoilt = router.spoilt_body(request)
+        if spoilt is not None:
+            return Reply(200, "OK", spoilt)
         return json_reply({"data": answer.data, **answer.beside})
 
     return respond
 
 
 def _secrets(file: Path, major: int) -> tuple[tuple[Token, ...], str]:
-    """The three tokens and the control token; kept in a file (mode 0600), so that a restart locks nobody out."""
+    """Tokens, user and control token; kept in a file (mode 0600), so that a restart locks nobody out."""
     grants: dict[str, frozenset[str]] = {
         "monitor": auditor(major),
         "power": frozenset({"VM.Audit", "VM.PowerMgmt"}),
         "none": frozenset(),
     }
     kept = _read(file)
-    if not all(isinstance(kept.get(name), str) for name in (*grants, "control")):
-        kept = {name: str(uuid.uuid4()) for name in grants} | {"control": secrets.token_urlsafe(32)}
+    fresh = {name: str(uuid.uuid4()) for name in grants}
+    fresh |= {"control": secrets.token_urlsafe(32), "password": secrets.token_urlsafe(16)}
+    missing = {name: value for name, value in fresh.items() if not isinstance(kept.get(name), str)}
+    if missing:
+        kept |= missing
         certificate.write_private(file, json.dumps(kept).encode())
     tokens = tuple(
         Token(f"pvewatch@pve!{name}", kept[name], (AclEntry("/", privileges),) if privileges else ())
         for name, privileges in grants.items()
     )
-    return tokens, str(kept["control"])
+    user = Token("pvewatch@pve", kept["password"], (AclEntry("/", grants["monitor"]),))
+    return (*tokens, user), str(kept["control"])
 
 
 def _read(file: Path) -> dict[str, Any]:

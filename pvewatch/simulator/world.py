@@ -53,6 +53,7 @@ class Guest:
     onboot: bool = False
     template: bool = False
     agent: bool = False
+    balloon: bool = False  # its driver inside tells what is free
     lock: str | None = None
     ha_group: str | None = None
     ha_state: str | None = None
@@ -144,6 +145,38 @@ class Storage:
 
 
 @dataclass(frozen=True, slots=True)
+class QDevice:
+    """A quorum device as /cluster/config/qdevice tells of it."""
+
+    connected: bool = True
+    host: str = "192.0.2.5:5403"
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicationJob:
+    """Copies a guest's disks from its node to another every quarter of an hour."""
+
+    vmid: int
+    target: str
+    number: int = 0
+    state: Literal["ok", "failing", "new"] = "ok"
+
+    @property
+    def id(self) -> str:
+        """The identity of a job: "101-0"."""
+        return f"{self.vmid}-{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A node's subscription; `next_due` is a date such as 2027-03-01."""
+
+    status: str = "active"
+    level: str = "c"
+    next_due: str = "2027-03-01"
+
+
+@dataclass(frozen=True, slots=True)
 class Version:
     """What /version answers and what differs between the releases."""
 
@@ -154,11 +187,12 @@ class Version:
 
     @property
     def major(self) -> int:
-        """8 or 9."""
+        """7, 8 or 9."""
         return int(self.release.split(".")[0])
 
 
 VERSIONS = {
+    "7.4": Version("7.4-17", "7.4", "513c62be", "5.15.158-2-pve"),
     "8.4": Version("8.4.21", "8.4", "2606ac850d46da29", "6.8.12-16-pve"),
     "9.2": Version("9.2.11", "9.2", "14a22df35955d97d", "6.17.2-1-pve"),
 }
@@ -174,6 +208,9 @@ class World:
     nodes: dict[str, Node]
     guests: dict[int, Guest]
     storages: tuple[Storage, ...]
+    qdevice: QDevice | None = None
+    replication: tuple[ReplicationJob, ...] = ()
+    subscription: Subscription | None = None
 
     @property
     def clustered(self) -> bool:
@@ -261,6 +298,7 @@ def _guest(vmid: int, seed: int, cluster: str, nodes: list[Node], guests: int, n
         onboot=not template and (vmid == 101 or purpose or chance < 0.85),
         template=template,
         agent=kind == "qemu" and not template and chance < 0.7,
+        balloon=kind == "qemu" and not template and chance < 0.7,
         stopped_on_purpose=purpose,
     )
     if not template and not purpose:

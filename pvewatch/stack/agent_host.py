@@ -139,5 +139,6 @@ class AgentHost:
                 str(self._folder / f"{guest.agent}.conf"),
                 "run",
             ),
-            environment={"PVEWATCH_BOOT_ID": str(boot_id)},
+            # Of the simulated guest, not of this machine: its UUID would be refused as a clone's.
+            environment={"PVEWATCH_BOOT_ID": str(boot_id), "PVEWATCH_SMBIOS_UUID": ""},
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 from pvewatch.bundle import bundle_path
 
 AGENT = bundle_path("agents") / "linux" / "pvewatch-agent"
+SCRIPTS = (AGENT, *sorted(AGENT.parent.glob("*.bash")))
 TREES = Path(__file__).parent / "proc"
 
 
@@ -19,7 +20,11 @@ def environment(tree: str | None = None, **variables: object) -> dict[str, str]:
         root = TREES / tree
         base |= {
             "PVEWATCH_PROC": str(root / "proc"),
+            "PVEWATCH_SYS": str(root / "sys"),
+            "PVEWATCH_RUN": str(root / "run"),
             "PVEWATCH_CGROUP": str(root / "cgroup"),
+            "PVEWATCH_MODULES": str(root / "modules"),
+            "PVEWATCH_NOTIFY_REBOOT": str(root / "notify-reboot-required"),
             "PVEWATCH_OS_RELEASE": str(root / "os-release"),
         }
     return base | {name: str(value) for name, value in variables.items()}

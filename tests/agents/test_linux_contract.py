@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,9 @@ from typing import Any
 
 import jsonschema
 
+from exporter.heartbeats.schema import parse
 from pvewatch.bundle import bundle_path
-from tests.agents.linux_agent import AGENT, run
+from tests.agents.linux_agent import AGENT, SCRIPTS, call, run
 
 
 def fields(message: Any, path: str = "") -> set[str]:
@@ -21,22 +23,26 @@ def fields(message: Any, path: str = "") -> set[str]:
     return {path}
 
 
-def test_a_dry_run_prints_a_valid_message_with_the_fields_of_the_example() -> None:
-    done = run("--dry-run")
-    assert (done.returncode, done.stderr) == (0, "")
-    message = json.loads(done.stdout)
+def test_a_server_with_everything_sends_the_fields_of_the_example_in_its_order() -> None:
+    """On a recorded machine with watched services, a repair, a reboot that waits, and a firmware."""
+    message = json.loads(call('INTERVAL=60; CPU_BEFORE="100 50"; payload', tree="server"))
     jsonschema.validate(message, json.loads((bundle_path("agents") / "heartbeat.schema.json").read_text("utf-8")))
     example = json.loads((bundle_path("agents") / "heartbeat.example.json").read_text("utf-8"))
     assert fields(message) == fields(example)
     assert list(message) == list(example)
 
 
+def test_a_dry_run_on_this_machine_is_a_heartbeat() -> None:
+    done = run("--dry-run")
+    assert (done.returncode, done.stderr) == (0, "")
+    parse(done.stdout.encode())
+
+
 def test_the_help_names_every_setting_and_the_version_is_the_one_sent() -> None:
-    text = AGENT.read_text("utf-8")
+    text = "".join(part.read_text("utf-8") for part in SCRIPTS)
+    read = set(re.findall(r"CONFIG_([A-Z_]+)", text))
     help_text = run("--help").stdout
-    for setting in ("URL", "TOKEN_FILE", "CA_FILE", "INTERVAL", "INITIAL_OFFSET", "ALLOW_HTTP"):
-        assert f"CONFIG_{setting}" in text
-        assert f"\n  {setting} " in help_text
+    assert read == set(re.findall(r"^  ([A-Z_]+) ", help_text, re.MULTILINE))
     version = json.loads(run("--dry-run").stdout)["agent"]["version"]
     assert run("--version").stdout == f"pvewatch-agent {version}\n"
 
@@ -48,5 +54,5 @@ def test_sourcing_the_file_does_nothing() -> None:
 
 def test_shellcheck_has_nothing_to_say() -> None:
     shellcheck = Path(sys.executable).with_name("shellcheck")
-    done = subprocess.run([shellcheck, AGENT], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([shellcheck, *SCRIPTS], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, "")

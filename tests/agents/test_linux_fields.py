@@ -30,6 +30,83 @@ def test_a_containers_memory_limit_is_its_size() -> None:
     assert memory == {"size_bytes": 536870912, "available_bytes": 536870912 - in_use}
 
 
+def test_a_containers_memory_limit_is_its_size_under_control_groups_version_1_too() -> None:
+    memory = field("field_memory", "container-v1")["memory"]
+    in_use = 167772160 - 67108864
+    assert memory == {"size_bytes": 268435456, "available_bytes": 268435456 - in_use}
+
+
+@pytest.mark.parametrize(("tree", "cores"), [("machine", 2), ("container", 2), ("container-v1", 1)])
+def test_a_containers_cores_are_no_more_than_its_limit(tree: str, cores: int) -> None:
+    """150 % of a core counts as two, 50 % as one."""
+    assert field("field_cpu", tree) == {"cpu": {"cores": cores}}
+
+
+def test_no_limit_is_not_taken_for_one() -> None:
+    script = """CGROUP=$(mktemp -d); mkdir -p "$CGROUP"/{memory,cpu}
+    echo 9223372036854771712 >"$CGROUP/memory/memory.limit_in_bytes"; echo -1 >"$CGROUP/cpu/cpu.cfs_quota_us"
+    echo 1 >"$CGROUP/memory/memory.usage_in_bytes"; echo 100000 >"$CGROUP/cpu/cpu.cfs_period_us"
+    join_fields "$(field_memory)" "$(field_cpu)"; rm -r "$CGROUP" """
+    found = field(script, "machine")
+    assert found["memory"]["size_bytes"] == 24684084 * 1024
+    assert found["cpu"]["cores"] == 2
+
+
+def test_a_swap_limit_below_the_hosts_swap_counts() -> None:
+    script = """meminfo_bytes() { echo 4096; }; CGROUP=$(mktemp -d)
+    echo 1024 >"$CGROUP/memory.swap.max"; echo 256 >"$CGROUP/memory.swap.current"; field_swap; rm -r "$CGROUP" """
+    assert field(script, "container") == {"swap": {"size_bytes": 1024, "free_bytes": 768}}
+
+
+def test_network_is_interfaces_that_are_up_without_loopback_and_the_hosts_ends_of_others() -> None:
+    assert field("field_network", "container") == {
+        "network": [{"interface": "eth0", "received_bytes": 918273645, "sent_bytes": 55443322}]
+    }
+    assert [entry["interface"] for entry in field("field_network", "machine")["network"]] == ["eth0"]
+
+
+def test_at_most_16_interfaces_are_sent() -> None:
+    script = """PROC=$(mktemp -d); SYS=$PROC; mkdir -p "$PROC"/net "$PROC"/class/net/eth{1..20}
+    for n in {1..20}; do
+      echo "eth$n: 1 2 3 4 5 6 7 8 9" >>"$PROC/net/dev"; echo up >"$PROC/class/net/eth$n/operstate"
+    done
+    field_network; rm -r "$PROC" """
+    assert len(field(script, "machine")["network"]) == 16
+
+
+def test_services_and_the_last_repair_are_what_the_watcher_wrote_down() -> None:
+    assert field("field_services", "server")["services"] == [
+        {"name": "nginx.service", "state": "running", "restarts": 1},
+        {"name": "postgresql.service", "state": "stopped", "restarts": 0},
+    ]
+    repair = {"time": 1787220000.5, "service": "nginx.service", "outcome": "succeeded"}
+    assert field("field_last_repair", "server") == {"last_repair": repair}
+
+
+def test_states_that_nobody_looked_at_for_minutes_are_unknown() -> None:
+    script = "SERVICES_BELIEVED_SECONDS=10; field_services"
+    assert {entry["state"] for entry in field(script, "server")["services"]} == {"unknown"}
+
+
+def test_a_reboot_waits_when_the_system_says_so_or_the_running_kernels_modules_are_gone() -> None:
+    assert field("field_pending_reboot", "server") == {"pending_reboot": True}
+    assert field("field_pending_reboot", "machine") == {}
+    gone = "MODULES=$(mktemp -d); mkdir $MODULES/9.9; {}; rm -r $MODULES"
+    assert field(gone.format("field_pending_reboot"), "machine") == {"pending_reboot": True}
+    # A container has no modules of its own.
+    assert field(gone.format("field_pending_reboot"), "container") == {}
+    assert field("NOTIFY_REBOOT=/bin/true; field_pending_reboot", "machine") == {"pending_reboot": False}
+
+
+def test_a_virtual_machine_says_its_uuid_and_a_container_never_the_hosts() -> None:
+    assert field("field_smbios_uuid", "server") == {"smbios_uuid": "64574daf-5cf2-450b-9466-bedf8f66e766"}
+    assert field("field_smbios_uuid", "container") == {}
+
+
+def test_the_agent_of_a_simulated_guest_does_not_tell_this_machines_uuid() -> None:
+    assert field("field_smbios_uuid", "server", PVEWATCH_SMBIOS_UUID="") == {}
+
+
 def test_swap_of_a_machine_without_swap_is_zero_and_not_missing() -> None:
     assert field("field_swap", "machine") == {"swap": {"size_bytes": 0, "free_bytes": 0}}
 
@@ -102,17 +179,22 @@ def test_the_operating_system_is_read_with_and_without_quotes() -> None:
 
 
 @pytest.mark.parametrize("tree", ["garbage", "not-there"])
-@pytest.mark.parametrize("name", ["boot_id", "uptime", "cpu", "load", "memory", "swap", "os"])
+@pytest.mark.parametrize(
+    "name",
+    ["boot_id", "uptime", "cpu", "load", "memory", "swap", "last_repair", "pending_reboot", "os", "smbios_uuid"],
+)
 def test_what_cannot_be_read_is_left_out_without_a_word(name: str, tree: str) -> None:
     assert call(f"field_{name} || true", tree=tree) == ""
 
 
 def test_the_whole_message_stays_json_when_nothing_can_be_read() -> None:
     message = json.loads(call("INTERVAL=60; payload", tree="garbage"))
-    assert set(message) == {"schema", "agent", "sequence", "missed", "time", "interval_seconds", "filesystems"}
+    always = {"schema", "agent", "sequence", "missed", "time", "interval_seconds"}
+    assert set(message) == always | {"filesystems", "network", "services"}
+    assert message["network"] == message["services"] == []
 
 
-@pytest.mark.parametrize("tree", ["machine", "container"])
+@pytest.mark.parametrize("tree", ["machine", "server", "container", "container-v1"])
 def test_the_message_from_a_recorded_tree_is_a_heartbeat(tree: str) -> None:
     heartbeat = parse(call(f"{BLOCKS}; INTERVAL=60 SEQUENCE=3 MISSED=1; payload", tree=tree).encode())
     assert (heartbeat.sequence, heartbeat.missed, heartbeat.interval_seconds) == (3, 1, 60)

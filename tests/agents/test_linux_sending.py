@@ -3,112 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
-import ipaddress
 import os
 import signal
 import socket
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
-from exporter.heartbeats.http import HeartbeatApp
-from exporter.heartbeats.store import HeartbeatStore, Record
 from exporter.heartbeats.tokens import token
 from pvewatch.secrets import Secret
-from pvewatch.serve import serve
+from tests.agents.ingest import TOKEN, Authority, Ingest, await_true, token_file
 from tests.agents.linux_agent import AGENT, environment, run
-
-SECRET = Secret("a-secret-of-43-characters-like-the-real-one")
-TOKEN = token(SECRET, "home", 101)
-
-
-def await_true(condition: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not come about"
-        time.sleep(0.01)
-
-
-@dataclass
-class Authority:
-    ca: Path
-    cert: Path
-    key: Path
-
-
-@pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    directory = tmp_path_factory.mktemp("authority")
-    now = datetime.datetime.now(datetime.UTC)
-
-    def certificate(
-        name: str, public: ec.EllipticCurvePublicKey, signer: ec.EllipticCurvePrivateKey, extension: x509.ExtensionType
-    ) -> bytes:
-        return (
-            x509.CertificateBuilder()
-            .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]))
-            .issuer_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "authority")]))
-            .public_key(public)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
-            .add_extension(extension, critical=False)
-            .sign(signer, hashes.SHA256())
-            .public_bytes(serialization.Encoding.PEM)
-        )
-
-    ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    made = Authority(directory / "ca.pem", directory / "cert.pem", directory / "key.pem")
-    made.ca.write_bytes(certificate("authority", ca_key.public_key(), ca_key, x509.BasicConstraints(True, None)))
-    alternative = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    made.cert.write_bytes(certificate("exporter", key.public_key(), ca_key, alternative))
-    made.key.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return made
-
-
-@dataclass
-class Ingest:
-    url: str
-    store: HeartbeatStore
-    app: HeartbeatApp
-
-    def count(self) -> int:
-        record = self.store.get("home", 101)
-        return record.count if record else 0
-
-    def record(self) -> Record:
-        record = self.store.get("home", 101)
-        assert record is not None
-        return record
-
-
-@pytest.fixture
-def ingest(tmp_path: Path, authority: Authority) -> Iterator[Ingest]:
-    store = HeartbeatStore(tmp_path / "exporter-heartbeats.db")
-    app = HeartbeatApp(store, SECRET, frozenset(["home"]), lambda _cluster, _vmid: "qemu")
-    server = serve(app, "127.0.0.1:0", tls_cert=authority.cert, tls_key=authority.key, kind="asgi").start()
-    yield Ingest(f"https://127.0.0.1:{server.address[1]}", store, app)
-    server.stop()
-    store.close()
-
-
-def token_file(tmp_path: Path, text: str = TOKEN, mode: int = 0o600) -> Path:
-    file = tmp_path / "agent.token"
-    file.touch(mode=0o600)
-    file.write_text(f"{text}\n", encoding="utf-8")
-    file.chmod(mode)
-    return file
 
 
 def run_inside(script: str, **variables: object) -> subprocess.CompletedProcess[str]:
@@ -220,7 +128,7 @@ def test_run_counts_its_messages_and_ends_when_told(ingest: Ingest, authority: A
 def test_messages_that_could_not_be_delivered_are_counted_in_the_next_one(
     ingest: Ingest, authority: Authority, tmp_path: Path
 ) -> None:
-    script = "pause() { :; }; good=$URL; URL=https://127.0.0.1:1/; deliver; deliver; URL=$good; deliver"
+    script = "pause() { :; }; good=${URLS[0]}; URLS=(https://127.0.0.1:1/); deliver; deliver; URLS=($good); deliver"
     done = run_inside(
         script,
         PVEWATCH_URL=ingest.url,
@@ -365,3 +273,28 @@ def test_an_answer_that_does_not_end_is_cut_and_told_as_a_failure(tmp_path: Path
     assert done.returncode == 1
     assert "not delivered" in done.stderr
     assert len(done.stderr) < 1000
+
+
+def test_guests_that_boot_together_do_not_speak_together(tmp_path: Path) -> None:
+    """By default the first heartbeat comes at a random moment of the first minute, and then one each minute."""
+    script = "pause() { echo $1 >&2; ((++PAUSES < 2)) || exit 0; }; deliver() { :; }; PAUSES=0; settle_interval; run"
+    variables = {"PVEWATCH_URL": "https://x:1", "PVEWATCH_TOKEN_FILE": token_file(tmp_path)}
+    starts = set()
+    for _ in range(12):
+        offset, interval = map(int, run_inside(script, **variables).stderr.split())
+        assert 0 <= offset < 60
+        assert interval in (59, 60)  # less what the sending took, by a clock of whole seconds
+        starts.add(offset)
+    # All twelve at one of sixty moments: once in 60 to the power of 11.
+    assert len(starts) > 1
+
+
+def test_a_running_agent_gives_way_to_the_guests_own_work(ingest: Ingest, authority: Authority, tmp_path: Path) -> None:
+    with running(
+        PVEWATCH_URL=ingest.url,
+        PVEWATCH_CA_FILE=authority.ca,
+        PVEWATCH_TOKEN_FILE=token_file(tmp_path),
+        PVEWATCH_INITIAL_OFFSET=0,
+    ) as agent:
+        await_true(lambda: ingest.count() >= 1)
+        assert os.getpriority(os.PRIO_PROCESS, agent.pid) == 19

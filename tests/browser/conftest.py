@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from action_api.store import Store, open_store
+from pvewatch.enrolment import Enrolment, Platform
 from pvewatch.serve import serve
 from tests.action_api.web.site import Site, heartbeat, settings_for
 
@@ -27,11 +28,24 @@ FLAGS = [
 ]
 
 
+INSTALLER_TOKEN = "v1.alpha.100." + "5e" * 32
+
+
+class Exporter:
+    """Gives tokens and installers as the exporter does."""
+
+    def ask(self, _cluster: str, _vmid: int, platform: Platform | None) -> Enrolment:
+        script = f"# installer\n{INSTALLER_TOKEN}\n" if platform else None
+        return Enrolment(token=INSTALLER_TOKEN, url="https://pvewatch.example:9223", script=script)
+
+
 class LiveSite(Site):
     """A site that a browser can reach, on the clock of this machine."""
 
     def __init__(self, folder: Path, store: Store, alertmanager_url: str = "http://127.0.0.1:1") -> None:
-        super().__init__(folder, store, settings=settings_for(folder, alertmanager_url), clock=time.time)
+        super().__init__(
+            folder, store, settings=settings_for(folder, alertmanager_url), clock=time.time, enrolment=Exporter()
+        )
         self.base = ""
         now = time.time()
         self.inventory.change("alpha", 100, heartbeat=heartbeat(silent=False).model_copy(update={"last_seen": now - 8}))

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.action_api.web.site import PASSWORD, SECRETS
-from tests.browser.conftest import LiveSite
+from tests.browser.conftest import INSTALLER_TOKEN, LiveSite
 
 pytestmark = pytest.mark.browser
 
@@ -19,6 +19,10 @@ PAGES = (
     "/guests/alpha/qemu/100",
     "/guests/beta/lxc/200",
     "/guests/beta/lxc/200/act/shutdown",
+    "/agents",
+    "/agents?state=silent",
+    "/agents/alpha/qemu/100",
+    "/agents/alpha/lxc/210",
     "/runs",
     "/runs/1",
     "/incidents",
@@ -98,6 +102,24 @@ def test_every_page_fits_and_complains_of_nothing(live: LiveSite, page: Page, tm
         page.goto(path)
         expect(page.get_by_role("heading").first).to_be_visible()
         fits(page, tmp_path)
+
+
+def test_an_operator_saves_an_installer_and_is_shown_a_token(live: LiveSite, page: Page, tmp_path: Path) -> None:
+    sign_in(page, "Bob", "/agents")
+    give_code(page, SECRETS["Bob"], "Go on")
+    expect(page.get_by_role("heading", name="Agents")).to_be_visible()
+    page.wait_for_load_state()
+    page.get_by_label("Find an agent").fill("web1 alpha")
+    expect(page.locator("#guests tbody tr")).to_have_count(1)
+    page.get_by_role("link", name="Token of").click()
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Installer for Linux").click()
+    assert saved.value.suggested_filename == "pvewatch-agent-alpha-100.sh"
+    assert INSTALLER_TOKEN in saved.value.path().read_text(encoding="utf-8")
+    page.get_by_role("button", name="Show the token only").click()
+    expect(page.get_by_text(INSTALLER_TOKEN)).to_be_visible()
+    assert INSTALLER_TOKEN not in page.url
+    fits(page, tmp_path)
 
 
 def test_typing_filters_the_guests(live: LiveSite, page: Page) -> None:

@@ -120,7 +120,7 @@ class Bench:
             [line for line in page if not line.startswith("#")] if not name else []
         )
 
-    def value(self, name: str, **labels: str) -> float | None:
+    def value(self, name: str, /, **labels: str) -> float | None:
         """The one sample with these labels, None when there is none."""
         wanted = [f'{key}="{value}"' for key, value in labels.items()]
         found = [line for line in self.lines(name) if all(part in line for part in wanted)]

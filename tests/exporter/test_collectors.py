@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
+from exporter.collectors.resources import GUEST_STATES
+from exporter.stops import SCHEMA_VERSION
 from tests.exporter.conftest import Bench, Clock, RecordedCluster, recorded
 from tests.pve.conftest import Answer
 
@@ -39,6 +41,19 @@ def test_a_paused_guest_is_neither_running_nor_stopped(pve: RecordedCluster, ben
     paused = [line for line in bench.lines("pve_guest_status") if 'status="paused"} 1' in line]
     assert len(paused) == 1
     assert bench.value("pve_up", id=paused[0].split('id="')[1].split('"')[0]) == 0
+
+
+@pytest.mark.parametrize("state", GUEST_STATES[:-1])
+def test_each_state_that_pve_knows_is_shown_as_itself_and_no_other(
+    pve: RecordedCluster, bench: Bench, state: str
+) -> None:
+    pve.row("qemu/100", status=state)
+    bench.poll()
+    shown = [line for line in bench.lines("pve_guest_status") if 'id="qemu/100"' in line]
+    assert len(shown) == len(GUEST_STATES)
+    assert [line for line in shown if line.endswith(" 1")] == [
+        f'pve_guest_status{{cluster="lab",id="qemu/100",status="{state}"}} 1'
+    ]
 
 
 def test_a_state_that_pve_invents_later_is_shown_as_other(pve: RecordedCluster, bench: Bench) -> None:
@@ -379,4 +394,4 @@ def test_the_stops_are_kept_where_only_the_exporter_may_read(bench: Bench) -> No
     path = bench.exporter.settings.data_dir / "exporter.db"
     assert path.stat().st_mode & 0o077 == 0
     with sqlite3.connect(path) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)

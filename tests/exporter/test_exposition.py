@@ -102,3 +102,33 @@ def test_every_family_is_announced_before_anything_was_asked() -> None:
     for _, table in TABLES:
         for metric in table:
             assert f"# TYPE {metric.name} {metric.type}\n" in text
+
+
+def test_a_family_whose_origin_is_equal_is_not_written_again_until_it_differs() -> None:
+    names, written = ["a"], []
+
+    def samples(_view: View) -> list[Sample]:
+        written.append(tuple(names))
+        return [((name,), 1) for name in names]
+
+    metric = Metric("pve_name", "gauge", "One.", ("id",), samples, made_of=lambda _view: tuple(names))
+    page = Page((("resources", (metric,)),))
+    snapshot = Snapshot("lab")
+
+    def answer() -> int:
+        snapshot.record_success(("resources", ""), object(), at=1.0, duration=0.1, keep_seconds=60)
+        return page.refresh(snapshot)
+
+    assert [answer(), answer(), answer()] == [1, 0, 0]
+    names.append("b")
+    assert answer() == 1
+    assert written == [("a",), ("a", "b")]
+    assert b'pve_name{cluster="lab",id="b"} 1\n' in page.text()
+
+
+def test_one_value_that_needs_escaping_changes_no_other_line() -> None:
+    lines = write_samples("pve_thing", ("id",), [(('a"b',), 1), (("c",), True), (("d",), 0.5)], "lab")
+    assert lines == (
+        b'pve_thing{cluster="lab",id="a\\"b"} 1\npve_thing{cluster="lab",id="c"} 1\n'
+        b'pve_thing{cluster="lab",id="d"} 0.5\n'
+    )

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from action_api.notifiers.addresses import Urgency, address
 from action_api.notifiers.delivery import NotDelivered, deliver
 from action_api.notifiers.wording import words
-from pvewatch.channels import Channel, SecretSource
+from pvewatch.settings_channels import Channel, SecretSource
 from tests.notify.messages import alert, parsed
 from tests.notify.services import NASTY, Web, web
 

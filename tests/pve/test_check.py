@@ -11,7 +11,10 @@ import yaml
 from click.testing import CliRunner, Result
 
 from pvewatch.cli import cli
+from pvewatch.pve.privileges import role
+from pvewatch.simulator.permissions import AclEntry, Token
 from pvewatch.simulator.server import Options, Simulator
+from tests.pve.conftest import SECRET, Answer, FakeHost
 
 
 def cluster(simulator: Simulator, folder: Path, monitor: str = "monitor", **more: Any) -> dict[str, Any]:
@@ -49,8 +52,8 @@ def test_a_token_without_rights_is_told_from_an_empty_cluster(simulator: Simulat
 
     assert result.exit_code == 1
     assert "VM.Audit on /vms is missing" in result.output
-    assert "pveum acl modify / --tokens 'pvewatch@pve!none' --roles pvewatch-monitor" in result.output
-    assert "pveum acl modify / --users pvewatch@pve --roles pvewatch-monitor" in result.output
+    assert "pveum acl modify / --tokens 'pvewatch@pve!none' --roles watch-monitor" in result.output
+    assert "pveum acl modify / --users pvewatch@pve --roles watch-monitor" in result.output
 
 
 def test_the_role_for_version_9_has_the_agents_privilege_and_the_one_for_8_has_not(tmp_path: Path) -> None:
@@ -124,3 +127,92 @@ def test_no_secret_is_ever_printed(simulator: Simulator, tmp_path: Path) -> None
     result = check(tmp_path, cluster(simulator, tmp_path), arguments=("--json",))
     for token in simulator.details["tokens"].values():
         assert token["secret"] not in result.output
+
+
+def test_whether_user_or_token_lacks_a_privilege_is_asked_of_proxmox(simulator: Simulator, tmp_path: Path) -> None:
+    assert simulator.cluster is not None
+    reading = AclEntry("/", frozenset({"Sys.Audit", "VM.Audit", "Pool.Audit"}))
+    simulator.cluster.tokens += (Token("pvewatch@pve!narrow", "a-secret", (reading,)),)
+    simulator.details["tokens"]["narrow"] = {"id": "pvewatch@pve!narrow", "secret": "a-secret"}
+
+    result = check(tmp_path, cluster(simulator, tmp_path, "narrow"))
+
+    assert result.exit_code == 1
+    assert "its user pvewatch@pve has it, the token itself lacks it" in result.output
+    assert "pveum acl modify / --tokens 'pvewatch@pve!narrow' --roles watch-monitor" in result.output
+    assert "--users" not in result.output
+
+
+def test_a_monitor_token_that_can_act_is_warned_of(simulator: Simulator, tmp_path: Path) -> None:
+    assert simulator.cluster is not None
+    held = frozenset({*role("monitor", 8), "VM.PowerMgmt"})
+    simulator.cluster.tokens += (Token("pvewatch@pve!strong", "a-secret", (AclEntry("/", held),)),)
+    simulator.details["tokens"]["strong"] = {"id": "pvewatch@pve!strong", "secret": "a-secret"}
+
+    result = check(tmp_path, cluster(simulator, tmp_path, "strong"))
+
+    assert result.exit_code == 0
+    assert "is too powerful: reading does not need VM.PowerMgmt" in result.output
+
+
+def test_a_cluster_that_cannot_be_reached_exits_3_and_a_secret_that_cannot_be_read_2(
+    simulator: Simulator, tmp_path: Path
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        dead = f"127.0.0.1:{probe.getsockname()[1]}"
+        good = cluster(simulator, tmp_path)
+        assert check(tmp_path, good, {**good, "name": "away", "hosts": [dead]}).exit_code == 3
+    (tmp_path / "secret-monitor").unlink()
+    assert check(tmp_path, good).exit_code == 2
+
+
+def test_a_collector_that_does_not_exist_exits_2(simulator: Simulator, tmp_path: Path) -> None:
+    file = tmp_path / "pvewatch.yaml"
+    collectors = {"no-such": {"enabled": True}}
+    file.write_text(
+        yaml.safe_dump({"clusters": [cluster(simulator, tmp_path)], "exporter": {"collectors": collectors}})
+    )
+
+    result = CliRunner().invoke(cli, ["--config", str(file), "check"])
+
+    assert result.exit_code == 2
+    assert "exporter.collectors.no-such" in result.output
+
+
+def test_colours_are_for_terminals_only(simulator: Simulator, tmp_path: Path) -> None:
+    entry = cluster(simulator, tmp_path)
+    assert "\x1b[" not in check(tmp_path, entry).output
+    coloured = CliRunner().invoke(cli, ["--config", str(tmp_path / "pvewatch.yaml"), "check"], color=True)
+    assert "\x1b[32mok" in coloured.output
+
+
+def test_nodes_of_different_versions_and_a_certificate_that_ends_are_warned_of(host: FakeHost, tmp_path: Path) -> None:
+    nodes = {"pve1": "8.4.21", "pve2": "9.2.11"}
+
+    def answer(_method: str, path: str) -> Answer:
+        data: Any = {}
+        if path.endswith("/cluster/status"):
+            data = [{"type": "node", "name": name, "id": f"node/{name}", "online": 1} for name in nodes]
+        elif path.endswith("/status"):
+            data = {"pveversion": f"pve-manager/{nodes[path.split('/')[-2]]}/x"}
+        elif path.endswith("/certificates/info"):
+            data = [{"filename": "pve-ssl.pem", "notafter": 1_700_000_000}]
+        elif path.endswith("/access/permissions"):
+            data = {"/": dict.fromkeys(role("monitor", 8), 1)}
+        elif path.endswith(("/cluster/resources", "/access/roles")):
+            data = []
+        elif path.endswith("/version"):
+            data = {"version": "8.4.21", "release": "8.4", "repoid": "x"}
+        return Answer(body=json.dumps({"data": data}).encode())
+
+    host.answer = answer
+    (tmp_path / "secret").write_text(SECRET)
+    (tmp_path / "secret").chmod(0o600)
+    token = {"token_id": "pvewatch@pve!monitor", "token_secret_file": "secret"}
+
+    result = check(tmp_path, {"name": "home", "hosts": [str(host.address)], "verify_tls": False, "monitor": token})
+
+    assert "nodes run different versions (8.4.21: pve1; 9.2.11: pve2)" in result.output
+    assert "certificate of pve1" in result.output
+    assert "pve-ssl.pem ended on 2023-11-14" in result.output

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pvewatch.pve import parsers
+from pvewatch.pve import parsers, parsers_access
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
@@ -118,6 +118,24 @@ def test_onboot_says_whether_it_was_set_at_all() -> None:
 
 
 @pytest.mark.parametrize(
+    ("smbios1", "uuid"),
+    [
+        ("uuid=64574DAF-5cf2-450b-9466-bedf8f66e766", "64574daf-5cf2-450b-9466-bedf8f66e766"),
+        ("base64=1,manufacturer=QWNtZQ==,uuid=64574daf-5cf2-450b-9466-bedf8f66e766,sku=Kg==",
+         "64574daf-5cf2-450b-9466-bedf8f66e766"),
+        ("uuid=00000000-0000-0000-0000-000000000000", None),
+        ("uuid=64574daf", None),
+        ("manufacturer=Acme", None),
+        (None, None),
+        (7, None),
+    ],
+)  # fmt: skip
+def test_the_uuid_of_a_virtual_machine_is_read_where_there_is_one(smbios1: object, uuid: str | None) -> None:
+    assert parsers.guest_config({"smbios1": smbios1}).smbios_uuid == uuid
+    assert parsers.guest_config({}).smbios_uuid is None
+
+
+@pytest.mark.parametrize(
     ("value", "expected"),
     [("0.46", 0.46), ("111", 111), ("N/A", None), ("", None), (True, 1), ("nan", None), ("1_0", None)],
 )
@@ -140,7 +158,9 @@ PARSERS: list[Callable[[object], object]] = [
     parsers.upid,
     parsers.tasks,
     parsers.task_log,
-    parsers.permissions,
+    parsers_access.permissions,
+    parsers_access.roles,
+    parsers_access.acl,
 ]
 
 

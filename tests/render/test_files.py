@@ -75,10 +75,13 @@ def test_the_time_scale_multiplies_every_wait_and_nothing_else(tmp_path: Path) -
     usual, fast = rules(render(tmp_path / "a")), rules(render(tmp_path / "b", alerting={"time_scale": 0.1}))
     waits = {name: (rule.get("for"), rule.get("keep_firing_for")) for name, rule in fast.items()}
     assert waits == {
+        "AgentsOutdated": ("36m", None),
         "ExporterBlind": ("6s", None),
         "ExporterDown": ("6s", None),
         "GuestDown": ("12s", None),
+        "GuestClockOff": ("1m30s", None),
         "GuestHeartbeatMissing": ("9s", None),
+        "GuestIdentityShared": (None, None),
         "GuestLocked": (None, "6s"),
         "NodeDown": ("6s", None),
     }

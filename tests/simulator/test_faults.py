@@ -147,6 +147,7 @@ def test_scenarios_fit_the_cluster_that_is_built_by_default() -> None:
         ({"fault": "lock", "guest": "qemu/100", "lock": "rust"}, "lock: one of"),
         ({"fault": "status", "code": 200, "path": "."}, "code: an HTTP error"),
         ({"fault": "slow", "seconds": 10_000, "path": "."}, "seconds: from 0"),
+        ({"fault": "large", "megabytes": 1000, "path": "."}, "megabytes: from 1"),
         ({"fault": "status", "code": 403, "path": "("}, "path: not a regular expression"),
     ],
 )
@@ -177,6 +178,19 @@ def test_a_slow_path_waits_without_holding_up_the_others(bench: Bench) -> None:
     assert (answer.status, waits) == (200, [(40, 200)])
 
 
+def test_garbage_and_megabytes_come_in_the_place_of_an_answer_with_status_200(bench: Bench) -> None:
+    respond = api_responder(Router(bench.cluster, ROUTES))
+    token = bench.tokens["root"]
+    request = Request("GET", "/nodes/pve2/status", {}, f"PVEAPIToken={token.id}={token.secret}")
+    bench.cluster.add_fault(Fault("garbage", path="^/nodes/pve2/"))
+    garbage = respond(request)
+    assert (garbage.status, garbage.body is not None and garbage.body.startswith(b"<html>")) == (200, True)
+    bench.cluster.remove_faults()
+    bench.cluster.add_fault(Fault("large", megabytes=2, path="^/nodes/pve2/"))
+    large = respond(request)
+    assert (large.status, len(large.body or b"") > 2 * 2**20) == (200, True)
+
+
 def test_a_scenario_that_does_not_fit_the_cluster_is_refused() -> None:
     with pytest.raises(BadFault, match="no pve2"):
         make_bench("8.4", ["pve1"], [], scenario="node-lost")
@@ -192,7 +206,7 @@ JSON = st.recursive(
 @settings(deadline=None)
 @given(
     st.fixed_dictionaries(
-        {}, optional=dict.fromkeys(("fault", "guest", "node", "lock", "code", "path", "seconds"), JSON)
+        {}, optional=dict.fromkeys(("fault", "guest", "node", "lock", "code", "path", "seconds", "megabytes"), JSON)
     )
     | JSON
 )

@@ -35,6 +35,8 @@ class Neighbours:
         self.age_seconds = 3.0
         # VMID → the time of its newest heartbeat, and whether that is too old.
         self.heartbeats: dict[int, tuple[float, bool]] = {}
+        # VMIDs whose token two machines use.
+        self.shared: set[int] = set()
         # VMID → when the task list says that it was booted.
         self.boots: dict[int, float] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -62,8 +64,9 @@ class Neighbours:
             if int(vmid) in self.heartbeats:
                 at, silent = self.heartbeats[int(vmid)]
                 heartbeat = HeartbeatEntry(
-                    last_seen=at, boot_id="b", agent_version="1", sequence=1, silent=silent, timeout_seconds=180
-                )
+                    last_seen=at, boot_id="b", agent_version="1", sequence=1, silent=silent, timeout_seconds=180,
+                    identity_shared=int(vmid) in self.shared,
+                )  # fmt: skip
             entries.append(
                 GuestEntry(
                     cluster="demo1", kind=kind, vmid=int(vmid), id=row["id"], name=None, node=row["node"],

@@ -317,6 +317,7 @@ REFUSALS: dict[str, tuple[Change, str]] = {
     ),
     "the figures are old": (lambda n, _: setattr(n, "age_seconds", 300.0), "facts_unknown"),
     "no heartbeat was ever seen": (lambda n, _: n.heartbeats.clear(), "no_heartbeat_ever"),
+    "a clone uses its token": (lambda n, _: n.shared.add(101), "identity_shared"),
     "somebody has just reset it in Proxmox VE": (lambda n, _: n.boots.update({101: time.time() - 20}), "grace"),
     "many are silent": (_many_silent, "many_silent"),
     "it is locked": (

@@ -36,6 +36,7 @@ GOOD = Facts(
     inventory_age_seconds=5.0,
     heartbeat_ever_seen=True,
     heartbeat_at=NOW - 400,
+    identity_shared=False,
     heartbeat_silent=True,
     silences=(Silence("cluster demo1", 1, 10),),
     alert_firing=True,
@@ -80,6 +81,8 @@ VIOLATIONS: dict[str, tuple[Facts, str]] = {
     "the node has just booted": (facts(node_uptime_seconds=60.0), "node_trouble"),
     "heartbeats are unknown": (facts(heartbeat_ever_seen=None), "facts_unknown"),
     "there never was a heartbeat": (facts(heartbeat_ever_seen=False, heartbeat_at=None), "no_heartbeat_ever"),
+    "two machines use its token": (facts(identity_shared=True), "identity_shared"),
+    "whether two machines use its token is unknown": (facts(identity_shared=None), "facts_unknown"),
     "the exporter's figures are old": (facts(inventory_age_seconds=61.0), "facts_unknown"),
     "the exporter has no figures": (facts(inventory_age_seconds=None), "facts_unknown"),
     "it speaks again": (facts(heartbeat_at=NOW - 30), "speaks_again"),
@@ -211,8 +214,8 @@ def test_whatever_else_is_well_one_violation_is_enough(wrong: list[str]) -> None
 
 
 UNKNOWABLE = sorted(
-    {"guest", "running_tasks", "quorate", "node_online", "inventory_age_seconds", "heartbeat_ever_seen", "silences",
-     "alert_firing", "alert_known", "attempts_in_window"}
+    {"guest", "running_tasks", "quorate", "node_online", "inventory_age_seconds", "heartbeat_ever_seen",
+     "identity_shared", "silences", "alert_firing", "alert_known", "attempts_in_window"}
 )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from werkzeug.test import TestResponse
 
 from action_api.app import create_app
 from action_api.auth.passwords import hash_password
+from action_api.routes.services import EnrolmentSource
 from action_api.store import Role, Store
 from pvewatch.config import Cluster, Settings
 from pvewatch.inventory import (
@@ -142,6 +143,7 @@ class Site:
         settings: Settings | None = None,
         clock: Callable[[], float] | None = None,
         notification_stored: Callable[[], None] = lambda: None,
+        enrolment: EnrolmentSource | None = None,
         **action_api: object,
     ) -> None:
         self.clock = Clock()
@@ -155,7 +157,7 @@ class Site:
                 store.users.confirm_totp(user.id, now=START)
         self.app: Flask = create_app(
             self.settings, store, self.inventory, webhook_secret=Secret(WEBHOOK_SECRET), clock=clock or self.clock,
-            notification_stored=notification_stored, keep_inventory_seconds=0,
+            notification_stored=notification_stored, keep_inventory_seconds=0, enrolment=enrolment,
         )  # fmt: skip
         self.app.testing = False  # as in production: failures become answers
 

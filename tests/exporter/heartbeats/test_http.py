@@ -4,9 +4,11 @@ import json
 import socket
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.heartbeats.http import PATHS, REASONS, HeartbeatApp, RateLimit
+from exporter.heartbeats.keys import HeartbeatKeys, current_token, revoke, rotate
 from exporter.heartbeats.store import HeartbeatStore
 from exporter.heartbeats.tokens import token
 from pvewatch.inventory import GuestKind
-from pvewatch.secrets import Secret
+from pvewatch.secrets import Secret, read_internal_secret
 from pvewatch.serve import Server, serve
 
 
@@ -140,6 +143,103 @@ def test_no_wrong_or_foreign_token_is_taken(start: Start, store: HeartbeatStore,
         assert genuine.rpartition(".")[2] not in json.dumps(answer[2])
     assert listener.app.rejected["unauthorized"] == len(presented)
     assert not store.records()
+
+
+def test_a_revoked_guest_is_refused_while_the_exporter_runs_and_the_others_are_not(
+    store: HeartbeatStore, example: dict[str, Any], tmp_path: Path
+) -> None:
+    keys = HeartbeatKeys(tmp_path, read_internal_secret(tmp_path, "heartbeat", create=True))
+    app = HeartbeatApp(store, keys, frozenset(["home"]), lambda *_: "qemu")
+    listener = Listener(app, serve(app, "127.0.0.1:0", kind="asgi").start(), Secret("not used"))
+
+    def send(token: str) -> tuple[int, dict[str, str], Any]:
+        return listener.post(example, {"Authorization": f"Bearer {token}"})
+
+    try:
+        old = current_token(tmp_path, "home", 101)
+        assert send(old)[0] == 204
+        revoke(tmp_path, "home", 101)
+        answer = send(old)
+        assert_refused(answer, 403, "revoked")
+        assert "agent-token" in answer[2]["error"]["message"]
+        assert app.rejected["revoked"] == 1
+        assert send(current_token(tmp_path, "home", 102))[0] == 204
+        assert send(current_token(tmp_path, "home", 101))[0] == 204
+        rotate(tmp_path)
+        assert send(current_token(tmp_path, "home", 102))[0] == 204
+    finally:
+        listener.server.stop()
+
+
+KNOWN_UUID = "64574daf-5cf2-450b-9466-bedf8f66e766"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        KNOWN_UUID,
+        KNOWN_UUID.upper(),
+        "af4d5764-f25c-0b45-9466-bedf8f66e766",  # the same bytes, as systems before SMBIOS 2.6 print them
+        None,  # an agent that may not read it
+    ],
+)
+def test_a_machine_with_the_guests_own_uuid_is_taken(start: Start, example: dict[str, Any], told: str | None) -> None:
+    listener = start(uuid_of=lambda _cluster, _vmid: KNOWN_UUID)
+    assert listener.post(example | {"smbios_uuid": told})[0] == 204
+
+
+def test_a_clone_that_proxmox_ve_gave_another_uuid_is_refused_with_the_reason(
+    start: Start, store: HeartbeatStore, example: dict[str, Any]
+) -> None:
+    listener = start(uuid_of=lambda _cluster, vmid: KNOWN_UUID if vmid == 101 else None)
+    clone = example | {"smbios_uuid": "00000000-5cf2-450b-9466-bedf8f66e766"}
+    answer = listener.post(clone)
+    assert_refused(answer, 403, "wrong_machine")
+    assert "clone" in answer[2]["error"]["message"]
+    assert listener.app.rejected["wrong_machine"] == 1
+    assert not store.records()
+    # Where Proxmox VE does not know one there is nothing to compare.
+    assert listener.post(clone, listener.bearer(102))[0] == 204
+
+
+def test_a_flood_from_one_guest_is_cut_off_and_no_other_guests_heartbeat_is_refused(
+    start: Start, store: HeartbeatStore, example: dict[str, Any]
+) -> None:
+    listener = start(rate_limit=RateLimit(per_second=1.0, burst=10.0))
+    stop = threading.Event()
+    flooded: Counter[int] = Counter()
+
+    def flood() -> None:
+        while not stop.is_set():
+            flooded[listener.post(example)[0]] += 1
+
+    floods = [threading.Thread(target=flood) for _ in range(4)]
+    for each in floods:
+        each.start()
+    try:
+        others = [listener.post(example, listener.bearer(vmid))[0] for vmid in range(200, 300)]
+    finally:
+        stop.set()
+        for each in floods:
+            each.join(20)
+    assert others == [204] * 100
+    assert set(flooded) <= {204, 429}
+    assert flooded[429] == listener.app.rejected["too_often"]
+    # What was refused never came near the disk.
+    record = store.get("home", 101)
+    assert record is not None
+    assert record.count == flooded[204]
+
+
+def test_a_clock_an_hour_off_changes_nothing_about_when_the_guest_was_seen(
+    start: Start, store: HeartbeatStore, example: dict[str, Any]
+) -> None:
+    listener = start(clock=lambda: 5000.0)
+    for vmid, error in ((101, 3600), (102, -3600)):
+        assert listener.post(example | {"time": 5000.0 + error}, listener.bearer(vmid))[0] == 204
+        record = store.get("home", vmid)
+        assert record is not None
+        assert record.last_seen == 5000
 
 
 def test_a_guest_of_a_cluster_that_is_not_configured_is_told_so(start: Start, example: dict[str, Any]) -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from exporter.heartbeats.http import REASONS
-from exporter.heartbeats.metrics import GuestIds, families
+from exporter.heartbeats.metrics import GuestIds, families, gone
+from exporter.heartbeats.progress import SHARED_SECONDS, Progress
 from exporter.heartbeats.schema import Heartbeat
 from exporter.heartbeats.store import Record
 
@@ -18,7 +20,8 @@ Series = dict[str, dict[tuple[str, ...], float]]
 
 @pytest.fixture
 def record(example: dict[str, Any]) -> Record:
-    return Record("home", 101, "qemu", 100.0, NOW - 20, "boot", 42, Heartbeat.model_validate(example))
+    progress = Progress(late=2, missed=5)
+    return Record("home", 101, "qemu", 100.0, NOW - 20, "boot", 42, Heartbeat.model_validate(example), progress)
 
 
 def series(record: Record, guest_ids: GuestIds, *, now: float = NOW) -> Series:
@@ -38,7 +41,11 @@ def test_a_fresh_heartbeat_gives_every_family(record: Record, example: dict[str,
         "pvewatch_heartbeat_last_seen_timestamp_seconds": {guest: NOW - 20},
         "pvewatch_threshold": {(*guest, "heartbeat_age_seconds"): 180},
         "pvewatch_heartbeats_received_total": {guest: 42},
+        "pvewatch_heartbeats_late_total": {guest: 2},
+        "pvewatch_heartbeats_missed_total": {guest: 5},
+        "pvewatch_heartbeat_identity_shared": {guest: 0},
         "pvewatch_agent_info": {(*guest, *AGENT_INFO.values()): 1},
+        "pvewatch_agent_outdated": {guest: 0},
         "pvewatch_agent_cpu_usage_ratio": {guest: 0.0731},
         "pvewatch_agent_load1": {guest: 0.21},
         "pvewatch_agent_memory_size_bytes": {guest: 4109791232},
@@ -49,6 +56,15 @@ def test_a_fresh_heartbeat_gives_every_family(record: Record, example: dict[str,
         "pvewatch_agent_clock_offset_seconds": {guest: example["time"] - (NOW - 20)},
         "pvewatch_agent_filesystem_size_bytes": {(*guest, "/"): 33501757440, (*guest, "/boot/efi"): 129718272},
         "pvewatch_agent_filesystem_available_bytes": {(*guest, "/"): 21980618752, (*guest, "/boot/efi"): 117559296},
+        "pvewatch_agent_network_received_bytes_total": {(*guest, "eth0"): 918273645},
+        "pvewatch_agent_network_sent_bytes_total": {(*guest, "eth0"): 55443322},
+        "pvewatch_agent_service_state": {
+            (*guest, "nginx.service", "running"): 1,
+            (*guest, "postgresql.service", "stopped"): 1,
+        },
+        "pvewatch_agent_service_restarts_total": {(*guest, "nginx.service"): 1, (*guest, "postgresql.service"): 0},
+        "pvewatch_agent_last_repair_timestamp_seconds": {(*guest, "nginx.service", "succeeded"): 1787220000.5},
+        "pvewatch_agent_pending_reboot": {guest: 0},
     }
 
 
@@ -61,8 +77,21 @@ def test_figures_of_a_silent_guest_disappear_and_its_last_seen_stays(record: Rec
         "pvewatch_threshold",
         "pvewatch_heartbeats_received_total",
         "pvewatch_heartbeats_rejected_total",
+        "pvewatch_heartbeats_late_total",
+        "pvewatch_heartbeats_missed_total",
+        "pvewatch_heartbeat_identity_shared",
         "pvewatch_agent_info",
+        "pvewatch_agent_outdated",
     }
+
+
+@pytest.mark.parametrize(("version", "outdated"), [("0.0.9", 1), ("0.1.0", 0), ("99.0.0", 0), ("built-by-hand", 0)])
+def test_an_agent_older_than_pvewatch_is_told_apart(
+    record: Record, example: dict[str, Any], version: str, outdated: int
+) -> None:
+    heartbeat = Heartbeat.model_validate(example | {"agent": {"version": version, "platform": "linux"}})
+    found = series(replace(record, heartbeat=heartbeat), {"home": {101: "qemu/101"}})
+    assert found["pvewatch_agent_outdated"] == {("home", "qemu/101"): outdated}
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
@@ -95,13 +124,37 @@ def test_while_proxmox_ve_cannot_be_asked_the_kind_last_known_counts(record: Rec
     assert set(series(never_known, {"home": None})) == {"pvewatch_heartbeats_rejected_total"}
 
 
+def test_a_guest_that_nobody_can_vouch_for_has_series_for_a_set_time_only(record: Record) -> None:
+    pages = families(
+        {("home", 101): record}, {"home": None}, REJECTED, now=record.last_seen + 601, timeout=180, keep=600
+    )
+    assert {family.name for family in pages if family.samples} == {"pvewatch_heartbeats_rejected_total"}
+
+
+def test_a_guest_that_is_gone_is_forgotten_after_a_set_time_and_one_that_may_be_there_is_not(record: Record) -> None:
+    records = {("home", 101): record}
+    assert gone(records, {"home": {102: "qemu/102"}}, record.last_seen + 1) == {("home", 101)}
+    assert gone(records, {"home": {102: "qemu/102"}}, record.last_seen) == frozenset()
+    assert gone(records, {"home": {101: "qemu/101"}}, record.last_seen + 1) == frozenset()
+    assert gone(records, {"home": None}, record.last_seen + 1) == frozenset()
+
+
+def test_an_identity_that_two_machines_use_is_one_for_an_hour(record: Record) -> None:
+    shared = replace(record, progress=Progress(shared_at=NOW))
+    for now, value in ((NOW + SHARED_SECONDS, 1.0), (NOW + SHARED_SECONDS + 1, 0.0)):
+        found = series(shared, {"home": {101: "qemu/101"}}, now=now)
+        assert found["pvewatch_heartbeat_identity_shared"] == {("home", "qemu/101"): value}
+
+
 def test_a_figure_that_the_agent_left_out_has_no_series(record: Record, example: dict[str, Any]) -> None:
-    for part in ("cpu", "load", "memory", "swap", "filesystems", "os"):
+    optional = ("cpu", "load", "memory", "swap", "filesystems", "os", "network", "services", "last_repair")
+    for part in (*optional, "pending_reboot", "smbios_uuid"):
         del example[part]
     bare = Record("home", 101, "qemu", 100.0, NOW, "boot", 1, Heartbeat.model_validate(example))
     found = series(bare, {"home": None})
     assert {name for name in found if name.startswith("pvewatch_agent_")} == {
         "pvewatch_agent_info",
+        "pvewatch_agent_outdated",
         "pvewatch_agent_uptime_seconds",
         "pvewatch_agent_clock_offset_seconds",
     }

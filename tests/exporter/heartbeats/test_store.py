@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from exporter.heartbeats.progress import SHARED_SECONDS
 from exporter.heartbeats.schema import Heartbeat
 from exporter.heartbeats.store import (
     HeartbeatStore,
@@ -75,7 +76,8 @@ def test_the_kind_last_known_stays_while_proxmox_ve_cannot_be_asked(
 def test_many_heartbeats_of_one_guest_in_one_commit_are_all_counted(
     store: HeartbeatStore, example: dict[str, Any]
 ) -> None:
-    for future in [store.submit("home", 101, "qemu", beat(example, sequence=n), 1000 + n) for n in range(500)]:
+    beats = [beat(example, sequence=n, uptime_seconds=100.0 + n) for n in range(500)]
+    for future in [store.submit("home", 101, "qemu", one, 1000 + n) for n, one in enumerate(beats)]:
         fill(future)
     record = store.get("home", 101)
     assert record is not None
@@ -134,6 +136,86 @@ def test_a_closed_store_takes_nothing_more(tmp_path: Path, example: dict[str, An
     store.close()
     with pytest.raises(StoreBusy):
         store.submit("home", 101, "qemu", beat(example), 1000)
+
+
+def test_a_message_that_comes_late_is_counted_and_does_not_count_as_alive(
+    store: HeartbeatStore, example: dict[str, Any]
+) -> None:
+    fill(store.submit("home", 101, "qemu", beat(example, sequence=1, uptime_seconds=100.0), 1000))
+    fill(store.submit("home", 101, "qemu", beat(example, sequence=3, uptime_seconds=220.0), 1120))
+    fill(store.submit("home", 101, "qemu", beat(example, sequence=2, uptime_seconds=160.0), 1290))
+    record = store.get("home", 101)
+    assert record is not None
+    assert record.heartbeat is not None
+    assert (record.last_seen, record.heartbeat.sequence, record.count) == (1120, 3, 3)
+    assert (record.progress.late, record.progress.missed) == (1, 1)
+    assert to_entry(record, now=1301, timeout=180).silent
+
+
+def test_a_clone_is_told_in_the_inventory_and_remembered_over_a_restart(
+    tmp_path: Path, example: dict[str, Any]
+) -> None:
+    path = tmp_path / "exporter-heartbeats.db"
+    store = HeartbeatStore(path)
+    for minute in range(6):
+        boot = ("original", "clone")[minute % 2]
+        uptime = 60.0 * minute + 10
+        fill(store.submit("home", 101, "qemu", beat(example, boot_id=boot, uptime_seconds=uptime), 1000 + 60 * minute))
+    store.close()
+    again = HeartbeatStore(path)
+    record = again.get("home", 101)
+    again.close()
+    assert record is not None
+    assert to_entry(record, now=1310, timeout=180).identity_shared
+    assert not to_entry(record, now=1301 + SHARED_SECONDS, timeout=180).identity_shared
+
+
+def test_which_secret_a_token_derives_from_is_told(store: HeartbeatStore, example: dict[str, Any]) -> None:
+    fill(store.submit("home", 101, "qemu", beat(example), 1000, key_id="older"))
+    record = store.get("home", 101)
+    assert record is not None
+    assert to_entry(record, 1000, 180, "newer").previous_secret
+    assert not to_entry(record, 1000, 180, "older").previous_secret
+
+
+def test_a_forgotten_guest_is_gone_from_the_file_too(tmp_path: Path, example: dict[str, Any]) -> None:
+    path = tmp_path / "exporter-heartbeats.db"
+    store = HeartbeatStore(path)
+    for vmid in (101, 102):
+        fill(store.submit("home", vmid, "qemu", beat(example), 1000))
+    store.forget(frozenset([("home", 101)]))
+    fill(store.submit("home", 103, "qemu", beat(example), 1001))
+    assert set(store.records()) == {("home", 102), ("home", 103)}
+    store.close()
+    again = HeartbeatStore(path)
+    kept = set(again.records())
+    again.close()
+    assert kept == {("home", 102), ("home", 103)}
+
+
+def test_a_file_of_the_first_version_is_taken_over(tmp_path: Path, example: dict[str, Any]) -> None:
+    path = tmp_path / "exporter-heartbeats.db"
+    with sqlite3.connect(path) as older:
+        older.execute(
+            "CREATE TABLE heartbeats (cluster TEXT NOT NULL, vmid INTEGER NOT NULL, kind TEXT,"
+            " first_seen REAL NOT NULL, last_seen REAL NOT NULL, boot_id TEXT NOT NULL,"
+            " count INTEGER NOT NULL, payload TEXT NOT NULL,"
+            " PRIMARY KEY (cluster, vmid)) STRICT, WITHOUT ROWID"
+        )
+        payload = beat(example, sequence=7).model_dump_json(by_alias=True)
+        older.execute(
+            "INSERT INTO heartbeats VALUES ('home', 101, 'lxc', 900.0, 1000.0, 'boot', 7, ?)",
+            (payload,),
+        )
+        older.execute("PRAGMA user_version = 1")
+    older.close()
+    store = HeartbeatStore(path)
+    fill(store.submit("home", 101, "lxc", beat(example, sequence=8), 1060))
+    record = store.get("home", 101)
+    store.close()
+    assert record is not None
+    assert (record.first_seen, record.last_seen, record.count) == (900, 1060, 8)
+    assert record.progress.missed == 0
 
 
 def test_a_file_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
@@ -204,7 +286,7 @@ def test_kill_9_in_a_stream_of_heartbeats_loses_none_that_was_acknowledged(
             sequence = 0
             while True:
                 sequence += 1
-                body = json.dumps(example | {"sequence": sequence})
+                body = json.dumps(example | {"sequence": sequence, "uptime_seconds": 1000.0 + sequence})
                 try:
                     connection.request("POST", "/api/v1/heartbeat", body, headers)
                     answer = connection.getresponse()

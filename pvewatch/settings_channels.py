@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from pvewatch.secrets import SecretRef
-from pvewatch.section import Seconds, Section, Url
+from pvewatch.settings_base import Seconds, Section, Url
 
 Severity = Literal["critical", "warning", "info"]
 Version = tuple[int, int]

@@ -1,0 +1,171 @@
+"""The calls to one host, each kept a short while: however many Prometheus servers scrape, the host is asked once.
+
+A read runs in a thread of its own and is joined by whoever else wants it. Who cannot wait any longer goes on without
+it; the read ends by itself, since every call has a time-out, and the next scrape finds its result.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pvewatch.pve.errors import BadAnswer, Forbidden, NotFound, PveError, Rejected
+from pvewatch.pve.one_host import OneHost
+
+_log = logging.getLogger(__name__)
+
+# What a mistake of ours can raise: it costs the one read, not the thread that everybody waits for.
+_OWN_FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
+Row = Mapping[str, Any]
+
+
+class TooLate(Exception):
+    """The read has not ended in the time that the caller had."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """One guest's configuration: its kind, VMID, `onboot` where it says so, and when it was read (monotonic)."""
+
+    kind: str
+    vmid: str
+    onboot: object
+    read_at: float
+
+
+class Kept:
+    """One read with its newest outcome. Any thread may `get`."""
+
+    def __init__(self, name: str, read: Callable[[], Any], keep_seconds: float, stale_seconds: float = 0.0) -> None:
+        """`keep_seconds` before it is read anew; an older value serves who cannot wait for `stale_seconds` more."""
+        self.name = name
+        self._read = read
+        self._keep_seconds = keep_seconds
+        self._stale_seconds = stale_seconds
+        self._condition = threading.Condition()
+        self._running = False
+        self._ended_at: float | None = None
+        self._value: Any = None
+        self._error: PveError | None = None
+
+    def get(self, deadline: float) -> Any:
+        """The value, read anew if it is too old; raises PveError, or TooLate at `deadline` (monotonic)."""
+        with self._condition:
+            if not self._running and self._age() > self._keep_seconds:
+                threading.Thread(target=self._run, name=f"pve-{self.name}", daemon=True).start()
+                self._running = True
+            if not self._condition.wait_for(lambda: not self._running, max(0.0, deadline - time.monotonic())) and (
+                self._error is not None or self._age() > self._keep_seconds + self._stale_seconds
+            ):
+                raise TooLate(f"{self.name} has not been answered in time")
+            if self._error is not None:
+                raise self._error
+            return self._value
+
+    def begin(self) -> None:
+        """Begin to read if that is due, without waiting: so that several reads run at the same time."""
+        try:
+            self.get(0.0)
+        except (PveError, TooLate):
+            return
+
+    def _age(self) -> float:
+        return float("inf") if self._ended_at is None else time.monotonic() - self._ended_at
+
+    def _run(self) -> None:
+        value: Any = None
+        error: PveError | None = None
+        try:
+            value = self._read()
+        except PveError as problem:
+            error = problem
+        except _OWN_FAULTS:
+            _log.exception("reading %s has a mistake", self.name)
+            error = BadAnswer("pvewatch could not read it; its log has the details", host="", path=self.name)
+        with self._condition:
+            self._value, self._error = value, error
+            self._ended_at = time.monotonic()
+            self._running = False
+            self._condition.notify_all()
+
+
+class Reads:
+    """All reads of one host. `deadline` is how long a read within a read may take, at most."""
+
+    def __init__(self, host: OneHost, cache_seconds: float, node_seconds: float, config_seconds: float) -> None:
+        self.host = host
+        self._config_seconds = config_seconds
+        self._configs: dict[tuple[str, str], Config] = {}
+        self.status = Kept("status", lambda: self._rows("/cluster/status"), cache_seconds)
+        self.resources = Kept("resources", lambda: self._rows("/cluster/resources"), cache_seconds)
+        self.version = Kept("version", lambda: self._row("/version"), node_seconds)
+        self.not_backed_up = Kept(
+            "not-backed-up", lambda: self._rows("/cluster/backup-info/not-backed-up"), node_seconds
+        )
+        self.qdevice = Kept("qdevice", self._read_qdevice, cache_seconds)
+        self.subscription = Kept("subscription", self._read_subscription, node_seconds)
+        self.replication = Kept("replication", self._read_replication, cache_seconds)
+        self.configs = Kept("configs", self._read_configs, node_seconds, stale_seconds=2 * config_seconds)
+
+    def local_node(self) -> str:
+        """The node that this host is. Raises PveError."""
+        for row in self.status.get(self._deadline()):
+            if row.get("type") == "node" and row.get("local") in (1, True, "1") and isinstance(row.get("name"), str):
+                return str(row["name"])
+        raise BadAnswer("does not say which node this host is", host=self.host.address, path="/cluster/status")
+
+    def _deadline(self) -> float:
+        return time.monotonic() + 3600  # the call below has its own time-out
+
+    def _rows(self, template: str, **parts: str) -> list[Row]:
+        data = self.host.get(template, **parts)
+        if not isinstance(data, list):
+            raise BadAnswer("the answer is no list", host=self.host.address, path=template)
+        return [row for row in data if isinstance(row, dict)]
+
+    def _row(self, template: str, **parts: str) -> Row:
+        data = self.host.get(template, **parts)
+        if not isinstance(data, dict):
+            raise BadAnswer("the answer is no mapping", host=self.host.address, path=template)
+        return data
+
+    def _read_qdevice(self) -> Row:
+        if not any(row.get("type") == "cluster" for row in self.status.get(self._deadline())):
+            return {}
+        return self._row("/cluster/config/qdevice")
+
+    def _read_subscription(self) -> Row:
+        return self._row("/nodes/{node}/subscription", node=self.local_node())
+
+    def _read_replication(self) -> list[Row]:
+        # The list holds what …/{id}/status would say of each job.
+        return self._rows("/nodes/{node}/replication", node=self.local_node())
+
+    def _read_configs(self) -> list[Config]:
+        """The guests of this node; each configuration is read once within config_seconds."""
+        node = self.local_node()
+        present: dict[tuple[str, str], Config] = {}
+        for kind, vmid in self._guests(node):
+            known = self._configs.get((kind, vmid))
+            if known is None or time.monotonic() - known.read_at > self._config_seconds:
+                try:
+                    row = self._row("/nodes/{node}/{kind}/{vmid}/config", node=node, kind=kind, vmid=vmid)
+                except (NotFound, Forbidden, Rejected):
+                    continue  # Removed or moved since the list was made, or not ours to see.
+                known = Config(kind, vmid, row.get("onboot"), time.monotonic())
+            present[kind, vmid] = known
+            self._configs[kind, vmid] = known  # kept even if a later one fails
+        self._configs = present
+        return list(present.values())
+
+    def _guests(self, node: str) -> Iterator[tuple[str, str]]:
+        for kind in ("qemu", "lxc"):
+            for row in self._rows("/nodes/{node}/{kind}", node=node, kind=kind):
+                vmid = str(row.get("vmid"))
+                if vmid.isdecimal():
+                    yield kind, vmid
