@@ -24,6 +24,11 @@ SEVERITIES = {"critical", "warning", "none"}
 ANNOTATIONS = {"summary", "description", "runbook_url", "dashboard_url", "action_url", "silence_url"}
 HEADINGS = ("## What it means", "## Look first", "## Mend", "## When to silence")
 
+# Channels choose by these labels, and people read them: prometheus/rules/guests.yml says why it is written so.
+GUEST_LABELS = (
+    "* on (cluster, id) group_left (name, node, kind, vmid, tags) topk by (cluster, id) (1, pvewatch_guest_info)"
+)
+
 # Not from a rule: the action API makes it of what Proxmox VE notifies of.
 NOTIFICATION = "ProxmoxNotification"
 
@@ -73,6 +78,13 @@ def test_the_links_of_an_alert_are_computed_not_typed(name: str) -> None:
     address, _, query = notes["silence_url"].partition("?")
     assert address == f"{DEFAULT_PUBLIC_URL}/maintenance"
     assert query in ("", scopes[0], "&".join(scopes[:2]), f"{scopes[0]}&{scopes[2]}")
+
+
+@each_alert
+def test_an_alert_about_a_guest_gets_its_labels_as_all_do(name: str) -> None:
+    about_a_guest = "id={{ $labels.id }}" in ALERTS[name]["annotations"]["silence_url"]
+    expression = " ".join(ALERTS[name]["expr"].split())
+    assert (GUEST_LABELS in expression) == about_a_guest
 
 
 @each_alert

@@ -49,6 +49,7 @@ def test_an_alert(path: Path, case: dict[str, Any], tmp_path: Path) -> None:
         pytest.param(
             "guests.yml", "topk by (cluster, id) (1, pvewatch_guest_info)", "pvewatch_guest_info", id="no topk"
         ),
+        pytest.param("guests.yml", "vmid, tags)", "vmid)", id="a guest without its tags"),
         pytest.param("guests.yml", "keep_firing_for: 1m", "keep_firing_for: 10s", id="a lock forgotten at once"),
         pytest.param("heartbeats.yml", "for: 90s", "for: 60s", id="no time for agents after an outage"),
         pytest.param("heartbeats.yml", 'status="running"', 'status="stopped"', id="a stopped guest told as silent"),
