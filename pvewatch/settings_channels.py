@@ -77,7 +77,7 @@ class Hours(Section):
     """The time zone of both, such as Europe/Berlin."""
 
 
-class _Channel(Section):
+class ChannelBase(Section):
     """What all channels have in common."""
 
     native_since: ClassVar[Version] = ALERTMANAGER_NEVER
@@ -109,7 +109,7 @@ class _Channel(Section):
         return None if self.native_since == ALERTMANAGER_NEVER else ".".join(map(str, self.native_since))
 
 
-class EmailChannel(_Channel):
+class EmailChannel(ChannelBase):
     """Mail over SMTP."""
 
     native_since: ClassVar[Version] = ALERTMANAGER_ALWAYS
@@ -137,7 +137,7 @@ class EmailChannel(_Channel):
         return self
 
 
-class DiscordChannel(_Channel):
+class DiscordChannel(ChannelBase):
     """A Discord channel's webhook."""
 
     native_since: ClassVar[Version] = ALERTMANAGER_SECRET_FILES
@@ -147,7 +147,7 @@ class DiscordChannel(_Channel):
     """The webhook's address, which is a secret: `file` or `env`."""
 
 
-class SlackChannel(_Channel):
+class SlackChannel(ChannelBase):
     """A Slack incoming webhook."""
 
     native_since: ClassVar[Version] = ALERTMANAGER_ALWAYS
@@ -157,7 +157,7 @@ class SlackChannel(_Channel):
     """The webhook's address, which is a secret: `file` or `env`."""
 
 
-class TeamsChannel(_Channel):
+class TeamsChannel(ChannelBase):
     """A Microsoft Teams workflow ("when a webhook request is received")."""
 
     native_since: ClassVar[Version] = ALERTMANAGER_SECRET_FILES
@@ -167,7 +167,7 @@ class TeamsChannel(_Channel):
     """The workflow's address, which is a secret: `file` or `env`."""
 
 
-class TelegramChannel(_Channel):
+class TelegramChannel(ChannelBase):
     """A chat of a Telegram bot."""
 
     native_since: ClassVar[Version] = ALERTMANAGER_SECRET_FILES
@@ -189,7 +189,7 @@ class TelegramChannel(_Channel):
         return self
 
 
-class PushoverChannel(_Channel):
+class PushoverChannel(ChannelBase):
     """Pushover, to one user or group."""
 
     native_since: ClassVar[Version] = ALERTMANAGER_SECRET_FILES
@@ -201,7 +201,7 @@ class PushoverChannel(_Channel):
     """The application's token: `file` or `env`."""
 
 
-class WebhookChannel(_Channel):
+class WebhookChannel(ChannelBase):
     """Alertmanager's own webhook message, version 4, to a service of yours."""
 
     native_since: ClassVar[Version] = ALERTMANAGER_ALWAYS
@@ -216,7 +216,7 @@ class WebhookChannel(_Channel):
     """Alertmanager always delivers it."""
 
 
-class GotifyChannel(_Channel):
+class GotifyChannel(ChannelBase):
     """An application of a Gotify server."""
 
     type: Literal["gotify"]
@@ -228,7 +228,7 @@ class GotifyChannel(_Channel):
     """The relay always delivers it."""
 
 
-class NtfyChannel(_Channel):
+class NtfyChannel(ChannelBase):
     """A topic of an ntfy server."""
 
     type: Literal["ntfy"]
@@ -242,7 +242,7 @@ class NtfyChannel(_Channel):
     """The relay always delivers it."""
 
 
-class AppriseChannel(_Channel):
+class AppriseChannel(ChannelBase):
     """Any other service that apprise knows, by its address there."""
 
     type: Literal["apprise"]
