@@ -13,7 +13,7 @@ from rich.table import Table
 
 from action_api.console import SettingsSource, opened
 from action_api.notifiers.delivery import NotDelivered, deliver
-from action_api.notifiers.sample import AlertmanagerSaysNo, through_alertmanager, words_of_sample
+from action_api.notifiers.sample import AlertmanagerSaysNo, delivers_by_itself, through_alertmanager, words_of_sample
 from action_api.store import DELIVERY_STATES, Delivery
 from pvewatch.config import Settings
 from pvewatch.render.channels import version
@@ -96,12 +96,20 @@ def _chosen(settings: Settings, name: str | None) -> tuple[Channel, ...]:
 
 def _try(settings: Settings, channel: Channel) -> tuple[bool, str]:
     try:
-        if channel.needs_relay(version(settings)):
+        if _relayed(settings, channel):
             deliver(channel, words_of_sample(channel))
             return True, f"{channel.type} has taken it"
         return True, through_alertmanager(settings, channel)
     except (NotDelivered, AlertmanagerSaysNo) as error:
         return False, str(error)
+
+
+def _relayed(settings: Settings, channel: Channel) -> bool:
+    relayed = channel.needs_relay(version(settings))
+    if relayed and channel.native_version and channel.via == "auto" and settings.alertmanager.version is None:
+        # It hangs on a version that `pvewatch up` has asked for, and that is not in the settings.
+        return not delivers_by_itself(settings, channel)
+    return relayed
 
 
 def _row(delivery: Delivery) -> dict[str, object]:

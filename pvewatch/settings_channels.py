@@ -104,6 +104,12 @@ class ChannelBase(Section):
         return self.via == "relay" or version < self.native_since
 
     @property
+    def secrets(self) -> dict[str, SecretSource]:
+        """Setting → where its secret is."""
+        values = {setting: getattr(self, setting) for setting in type(self).model_fields}
+        return {setting: value for setting, value in values.items() if isinstance(value, SecretSource)}
+
+    @property
     def native_version(self) -> str | None:
         """The first Alertmanager that can deliver it, in words; None: no version can."""
         return None if self.native_since == ALERTMANAGER_NEVER else ".".join(map(str, self.native_since))

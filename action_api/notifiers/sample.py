@@ -9,17 +9,17 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import requests
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from action_api.notifiers.wording import Words
 from pvewatch.config import Settings
-from pvewatch.render.channels import TEST_LABEL
+from pvewatch.render.channels import TEST_LABEL, receiver_name
 from pvewatch.settings_channels import Channel
 
 WAIT_SECONDS = 45.0
 _TIMEOUT_SECONDS = 5.0
 _SUMMARY = "This is a sample: pvewatch can reach you here"
-_INTEGRATIONS = {"teams": "msteamsv2"}
 
 
 class AlertmanagerSaysNo(Exception):
@@ -31,12 +31,27 @@ def words_of_sample(channel: Channel) -> Words:
     return Words(f"INFO {_SUMMARY}", _description(channel), "info")
 
 
+def delivers_by_itself(settings: Settings, channel: Channel) -> bool:
+    """Whether the Alertmanager that runs delivers the channel, rather than the relay: what it has loaded says so.
+
+    Raises AlertmanagerSaysNo when it does not answer, or has not loaded the channel.
+    """
+    loaded = yaml.safe_load(_ask(settings, "GET", "/api/v2/status").json()["config"]["original"])
+    for receiver in loaded["receivers"]:
+        if receiver["name"] == receiver_name(channel):
+            return f"{_integration(channel)}_configs" in receiver
+    raise AlertmanagerSaysNo(
+        f"Alertmanager at {settings.alertmanager_url} does not know the channel: render alertmanager.yml again and "
+        "reload Alertmanager"
+    )
+
+
 def through_alertmanager(settings: Settings, channel: Channel) -> str:
     """Let Alertmanager send a sample over the channel, and wait for its counters; returns what they said.
 
     Raises AlertmanagerSaysNo after WAIT_SECONDS, or when a delivery has failed meanwhile.
     """
-    integration = _INTEGRATIONS.get(channel.type, channel.type)
+    integration = _integration(channel)
     before = _counts(settings, integration)
     now = datetime.now(UTC)
     alert = {
@@ -67,6 +82,11 @@ def through_alertmanager(settings: Settings, channel: Channel) -> str:
         f"Alertmanager has sent nothing over {integration} within {WAIT_SECONDS:.0f} s: its log says why; if the "
         "channel is new, render alertmanager.yml again and reload Alertmanager"
     )
+
+
+def _integration(channel: Channel) -> str:
+    # Alertmanager names the first workflow-based receiver of Teams its second.
+    return "msteamsv2" if channel.type == "teams" else channel.type
 
 
 def _description(channel: Channel) -> str:

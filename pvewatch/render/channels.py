@@ -7,7 +7,7 @@ named by file; `secret_files` says which files have to be there.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pvewatch.config import Settings
@@ -89,7 +89,7 @@ def secret_files(settings: Settings) -> dict[str, SecretSource]:
     files = {}
     for channel in settings.channels:
         if not channel.needs_relay(version(settings)):
-            for setting, source in _secrets(channel):
+            for setting, source in channel.secrets.items():
                 files[_file_name(channel, setting)] = source
     return files
 
@@ -108,13 +108,6 @@ def notices(settings: Settings) -> list[str]:
             )
             found.append(f"channel {channel.name}: delivered by the action API's relay, because {why}")
     return found
-
-
-def _secrets(channel: Channel) -> Iterator[tuple[str, SecretSource]]:
-    for setting in type(channel).model_fields:
-        value = getattr(channel, setting)
-        if isinstance(value, SecretSource):
-            yield setting, value
 
 
 def _file_name(channel: Channel, setting: str) -> str:
