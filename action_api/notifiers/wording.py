@@ -9,6 +9,8 @@ from action_api.notifiers.addresses import Urgency
 from action_api.schemas.alertmanager import Alert, Notification
 
 MAX_ALERTS_TOLD = 10
+MAX_DESCRIPTION_CHARACTERS = 400
+"""With it, one alert and its links fit into what the strictest service takes, Pushover's 1024 characters."""
 _LINKS = (
     ("Runbook", "runbook_url"),
     ("Dashboard", "dashboard_url"),
@@ -40,6 +42,11 @@ def words(message: Notification, *, perhaps_repeated: bool = False) -> Words:
     return Words(title, "\n\n".join(parts), _urgency(message))
 
 
+def shortened(text: str, limit: int) -> str:
+    """At most `limit` characters of it; an ellipsis says that there was more."""
+    return text if len(text) <= limit else f"{text[: limit - 1].rstrip()}…"
+
+
 def _status(message: Notification) -> str:
     if message.status == "resolved":
         return "RESOLVED"
@@ -68,7 +75,7 @@ def _urgency(message: Notification) -> Urgency:
 def _told(alert: Alert) -> str:
     lines = [f"Resolved: {_summary(alert)}" if alert.status == "resolved" else _summary(alert)]
     if description := alert.annotations.get("description"):
-        lines.append(description)
+        lines.append(shortened(description, MAX_DESCRIPTION_CHARACTERS))
     lines += [f"Where: {_where(alert)}", f"Since: {_since(alert)}"]
     lines += [f"{name}: {alert.annotations[key]}" for name, key in _LINKS if alert.annotations.get(key)]
     return "\n".join(lines)

@@ -8,11 +8,13 @@ from typing import Any
 
 import apprise
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from action_api.notifiers.addresses import Urgency, address
-from action_api.notifiers.delivery import NotDelivered, deliver
-from action_api.notifiers.wording import words
+from action_api.notifiers.delivery import NotDelivered, deliver, within_bytes
+from action_api.notifiers.wording import Words, words
 from pvewatch.settings_channels import Channel, SecretSource
 from tests.notify.messages import alert, parsed
 from tests.notify.services import NASTY, Web, web
@@ -91,6 +93,20 @@ def test_any_service_that_apprise_knows_can_be_a_channel(service: Web, tmp_path:
     deliver(channel, words(parsed(alert(NASTY))))
     (body,) = service.at("/mine")
     assert NASTY in body["message"]
+
+
+def test_no_service_is_sent_more_than_it_takes(service: Web, token: dict[str, str]) -> None:
+    # What apprise knows of Gotify: 32768 characters, 250 of the title.
+    deliver(gotify(service, token), Words("T" * 1000, "x" * 100_000, "warning"))
+    (sent,) = service.at("/message")
+    assert (len(sent["title"]) <= 250, len(sent["message"]) <= 32768) == (True, True)
+
+
+@given(st.text(max_size=60), st.integers(3, 70))
+def test_a_text_that_is_cut_to_bytes_stays_text(text: str, limit: int) -> None:
+    cut = within_bytes(text, limit)
+    assert len(cut.encode()) <= limit
+    assert cut == text or (cut.endswith("…") and text.startswith(cut[:-1]))
 
 
 WORKFLOW = (

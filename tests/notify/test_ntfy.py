@@ -126,16 +126,30 @@ def test_ntfy_gets_awkward_names_and_links_as_they_are(ntfy: Ntfy, tmp_path: Pat
 
 
 def test_a_storm_is_one_message_that_ntfy_does_not_turn_into_a_file(ntfy: Ntfy, tmp_path: Path) -> None:
-    storm = parsed(*(alert(f"guest-with-a-rather-long-name-{i}", 100 + i) for i in range(50)), truncated=150)
-    deliver(ntfy.channel(tmp_path, "storm"), words(storm))
+    storm = [alert(vmid=100 + i) for i in range(50)]
+    for one in storm:
+        one["annotations"]["description"] = "It has been stopped for two minutes. " * 12
+    deliver(ntfy.channel(tmp_path, "storm"), words(parsed(*storm, truncated=150)))
     (told,) = ntfy.messages("storm")
     assert told["title"] == "CRITICAL 200 GuestDown alerts in home"
     assert "attachment" not in told
+    assert told["message"].endswith("…")
+    assert told["message"].count("Where:") > 3
+
+
+def test_a_very_long_text_is_cut_before_the_links(ntfy: Ntfy, tmp_path: Path) -> None:
+    wordy = alert()
+    wordy["annotations"]["description"] = "Es hört nicht auf: 日本語. " * 500
+    deliver(ntfy.channel(tmp_path, "long"), words(parsed(wordy)))
+    (told,) = ntfy.messages("long")
+    assert "attachment" not in told
+    assert "日本語" in told["message"]
+    assert told["message"].endswith("/act/start")
 
 
 def test_a_token_that_ntfy_does_not_know_is_told_and_not_shown(ntfy: Ntfy, tmp_path: Path) -> None:
     wrong = "tk_" + "x" * 29
-    with pytest.raises(NotDelivered, match="401|403") as told:
+    with pytest.raises(NotDelivered, match=r"401|403") as told:
         deliver(ntfy.channel(tmp_path, "refused", wrong), words(parsed(alert())))
     assert wrong not in str(told.value)
     assert ntfy.messages("refused") == []

@@ -52,6 +52,14 @@ def test_a_storm_is_told_in_part_with_the_number_of_all() -> None:
     assert told.body.endswith("and more: 200 alerts in all, the first 10 are above.")
 
 
+def test_one_alert_with_a_very_long_description_fits_where_the_least_fits() -> None:
+    wordy = alert()
+    wordy["annotations"]["description"] = "It goes on and on. " * 500
+    told = words(parsed(wordy)).body
+    assert len(told) <= 1024
+    assert "…\nWhere: cluster home" in told
+
+
 def test_a_message_that_may_have_arrived_before_says_so() -> None:
     assert "may be a repeat" in words(parsed(alert()), perhaps_repeated=True).body
     assert "may be a repeat" not in words(parsed(alert())).body
