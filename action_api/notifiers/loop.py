@@ -33,7 +33,7 @@ PAUSE_SECONDS = 1.0
 LEASE_SECONDS = 2 * SEND_SECONDS + 30
 TICK_SECONDS = 0.5
 STOP_SECONDS = 3.0
-HOUSEKEEPING_SECONDS = 3600.0
+HOUSEKEEPING_SECONDS = 30.0
 KEEP_SECONDS = 30 * 86_400.0
 
 _log = logging.getLogger(__name__)
@@ -70,13 +70,16 @@ class NotificationWorker:
             try:
                 claimed = self._claim()
                 if self._clock() >= next_housekeeping:
-                    self._store.deliveries.remove_sent_older(self._clock() - KEEP_SECONDS)
+                    self._housekeeping()
                     next_housekeeping = self._clock() + HOUSEKEEPING_SECONDS
             except StoreUnavailable as error:
                 _log.error("%s", error)
             if not claimed:
                 self._stopping.wait(TICK_SECONDS)
         self._end()
+
+    def _housekeeping(self) -> None:
+        self._store.deliveries.remove_sent_older(self._clock() - KEEP_SECONDS)
 
     def _claim(self) -> bool:
         now = self._clock()
