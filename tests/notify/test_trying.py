@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +10,10 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from action_api.notifiers.sample import AlertmanagerSaysNo, delivers_by_itself
+from pvewatch.cli import cli
 from pvewatch.config import load_settings
 from pvewatch.render import write_all
 from pvewatch.stack.ports import free_port
@@ -50,13 +50,13 @@ def site(folder: Path, channels: list[dict[str, Any]], *, renders_for: str, runs
         "--cluster.listen-address=",
     ]
     with running(command, url, folder / "alertmanager.log"):
-        yield [sys.executable, "-m", "pvewatch.cli", "--config", str(file), "notify", "test"]
+        yield ["--config", str(file), "notify", "test"]
 
 
 def tried(command: list[str], *arguments: str) -> tuple[int, Any]:
-    done = subprocess.run([*command, *arguments, "--json"], capture_output=True, text=True, timeout=90, check=False)
-    assert done.stdout, done.stderr
-    return done.returncode, json.loads(done.stdout)
+    done = CliRunner().invoke(cli, [*command, *arguments, "--json"])
+    assert done.stdout, done.output
+    return done.exit_code, json.loads(done.stdout)
 
 
 @pytest.fixture
