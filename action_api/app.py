@@ -18,7 +18,9 @@ from urllib.parse import urlsplit
 
 from flask import Flask, Response, request, url_for
 
+from action_api.alertmanager import Alertmanager
 from action_api.auth import sessions
+from action_api.pve_alerts import Sender
 from action_api.routes import (
     agents,
     api,
@@ -27,6 +29,7 @@ from action_api.routes import (
     guests,
     health,
     incidents,
+    maintenance,
     metrics,
     overview,
     people,
@@ -35,6 +38,8 @@ from action_api.routes import (
     runs,
     sign_in,
 )
+from action_api.routes.pve_notifications import create_blueprint as create_pve_notifications
+from action_api.routes.relay import create_blueprint as create_relay
 from action_api.routes.services import EXTENSION, Clock, EnrolmentSource, InventorySource, RecentInventory, Services
 from action_api.routes.webhooks import create_blueprint as create_webhooks
 from action_api.store import Store, StoreUnavailable, open_store
@@ -70,6 +75,7 @@ BLUEPRINTS = (
     agents.blueprint,
     runs.blueprint,
     incidents.blueprint,
+    maintenance.blueprint,
     runbooks.blueprint,
     pve.blueprint,
     people.blueprint,
@@ -88,13 +94,17 @@ def create_app(
     inventory: InventorySource,
     *,
     webhook_secret: Secret | None = None,
+    pve_secret: Secret | None = None,
+    notification_stored: Callable[[], None] = lambda: None,
     enrolment: EnrolmentSource | None = None,
     clock: Clock = time.time,
     keep_inventory_seconds: float = 2.0,
 ) -> Flask:
-    """The application. `webhook_secret` is what Alertmanager presents; by default the one in the data directory.
+    """The application. `webhook_secret` is what Alertmanager presents, `pve_secret` what Proxmox VE does.
 
-    `enrolment` makes agents' tokens; by default the exporter. Raises ConfigError when a secret cannot be made or read.
+    By default they are the ones in the data directory. `enrolment` makes agents' tokens; by default the exporter.
+    `notification_stored` is called after Proxmox VE has told something. Raises ConfigError when a secret cannot be made
+    or read.
     """
     app = Flask(__name__)
     app.config.update(
@@ -111,7 +121,11 @@ def create_app(
     sessions.register(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
-    app.register_blueprint(create_webhooks(webhook_secret or internal_secret(settings, "webhook", create=True)))
+    presented = webhook_secret or internal_secret(settings, "webhook", create=True)
+    app.register_blueprint(create_webhooks(presented))
+    app.register_blueprint(create_relay(presented))
+    presented_by_pve = pve_secret or internal_secret(settings, "pve-notifications", create=True)
+    app.register_blueprint(create_pve_notifications(presented_by_pve, notification_stored))
     app.after_request(_secure)
     app.jinja_env.globals["asset"] = _asset_addresses(Path(app.static_folder or ""))
     app.jinja_env.globals["second_factor_required"] = settings.action_api.require_second_factor
@@ -135,7 +149,10 @@ def run(settings: Settings) -> None:
         remedy = "start the database, or mend action_api.database_url"
         raise ConfigError([Problem("action_api.database_url", str(error), remedy)]) from error
     try:
-        server = serve(create_app(settings, store, inventory), settings.action_api.listen).start()
+        sender = Sender(store, Alertmanager(settings.alertmanager_url), time.time)
+        app = create_app(settings, store, inventory, notification_stored=sender.wake)
+        server = serve(app, settings.action_api.listen).start()
+        sender.start()
         _log.info("action API listens", extra={"address": server.address, "public_url": settings.public_url})
         if not settings.action_api.require_second_factor:
             _log.warning("action_api.require_second_factor is false: a password alone is enough to act on guests")
@@ -144,6 +161,7 @@ def run(settings: Settings) -> None:
                 tidy(store, now=time.time())
         finally:
             server.stop()
+            sender.stop()
     finally:
         store.close()
 

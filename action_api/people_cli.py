@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import getpass
 import json
-import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Protocol
 
 import click
 import segno
@@ -18,17 +13,10 @@ import segno
 from action_api.auth.passwords import hash_password, name_problem, password_problem, random_password
 from action_api.auth.second_factor import new_secret, provisioning_uri
 from action_api.catalogue import ROLES, Role
-from action_api.store import NameTaken, Store, StoreUnavailable, User, open_store
-from pvewatch.config import Settings
+from action_api.console import SettingsSource, actor, opened
+from action_api.store import NameTaken, Store, User
 
 MAX_PASSWORD_LINE = 2000
-
-
-class SettingsSource(Protocol):
-    """What the program hands over: settings that are loaded when a command needs them."""
-
-    def load(self) -> Settings:
-        """The settings; mistakes in them end the program."""
 
 
 @click.group()
@@ -47,7 +35,7 @@ def add(source: SettingsSource, name: str, role: Role, password_stdin: bool) -> 
     if problem:
         raise click.BadParameter(problem, param_hint="NAME")
     password = _new_password(password_stdin)
-    with _opened(source) as store:
+    with opened(source.load()) as store:
         try:
             store.users.create(name, hash_password(password), role, now=time.time())
         except NameTaken as error:
@@ -64,7 +52,7 @@ def add(source: SettingsSource, name: str, role: Role, password_stdin: bool) -> 
 @click.pass_obj
 def list_people(source: SettingsSource, as_json: bool) -> None:
     """List everybody."""
-    with _opened(source) as store:
+    with opened(source.load()) as store:
         rows = [_row(person) for person in store.users.list()]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
@@ -86,7 +74,7 @@ def list_people(source: SettingsSource, as_json: bool) -> None:
 @click.pass_obj
 def disable(source: SettingsSource, name: str, undo: bool) -> None:
     """Refuse a person from now on; open sessions end at once."""
-    with _opened(source) as store:
+    with opened(source.load()) as store:
         person = _find(store, name)
         if undo:
             store.users.enable(person.id)
@@ -102,7 +90,7 @@ def disable(source: SettingsSource, name: str, undo: bool) -> None:
 @click.pass_obj
 def role(source: SettingsSource, name: str, role: Role) -> None:
     """Change what a person may do; counts from the next click on."""
-    with _opened(source) as store:
+    with opened(source.load()) as store:
         person = _find(store, name)
         store.users.set_role(person.id, role)
         _audit(store, "user.role_changed", name, before=person.role, after=role)
@@ -116,7 +104,7 @@ def role(source: SettingsSource, name: str, role: Role) -> None:
 def password(source: SettingsSource, name: str, password_stdin: bool) -> None:
     """Give a person a new password; open sessions end at once."""
     new = _new_password(password_stdin)
-    with _opened(source) as store:
+    with opened(source.load()) as store:
         person = _find(store, name)
         store.users.set_password(person.id, hash_password(new), now=time.time())
         _audit(store, "user.password_changed", name)
@@ -131,7 +119,7 @@ def password(source: SettingsSource, name: str, password_stdin: bool) -> None:
 @click.pass_obj
 def totp(source: SettingsSource, name: str, reset: bool) -> None:
     """Set up a person's second factor: prints the code to scan, once."""
-    with _opened(source) as store:
+    with opened(source.load()) as store:
         person = _find(store, name)
         if person.totp_confirmed_at is not None and not reset:
             raise click.ClickException(f"{name} has a second factor already; replace it with --reset")
@@ -145,18 +133,6 @@ def totp(source: SettingsSource, name: str, reset: bool) -> None:
     segno.make(uri, error="m").terminal(out=sys.stdout, compact=True)
     click.echo(uri)
     click.echo(f"Let {name} scan this with an authenticator app. It is not shown again.", err=True)
-
-
-@contextmanager
-def _opened(source: SettingsSource) -> Iterator[Store]:
-    try:
-        store = open_store(source.load().database_url)
-    except StoreUnavailable as error:
-        raise click.ClickException(str(error)) from error
-    try:
-        yield store
-    finally:
-        store.close()
 
 
 def _find(store: Store, name: str) -> User:
@@ -177,13 +153,8 @@ def _new_password(from_stdin: bool) -> str:
 
 
 def _audit(store: Store, event: str, name: str, **detail: str) -> None:
-    # Who ran the command is who the operating system says it is; the person it is about is in the detail.
-    try:
-        account = getpass.getuser()
-    except (KeyError, OSError):  # a container's user need not have a name
-        account = f"uid {os.getuid()}"
-    actor = f"{account} (command line)"
-    store.audit.write(event, actor=actor, origin="person", now=time.time(), detail={"name": name, **detail})
+    # The person it is about is in the detail.
+    store.audit.write(event, actor=actor(), origin="person", now=time.time(), detail={"name": name, **detail})
 
 
 def _row(person: User) -> dict[str, str | bool]:

@@ -71,8 +71,10 @@ class _Lazy(click.Group):
     cls=_Lazy,
     lazy={
         "agents": "exporter.agents_cli:agents",
+        "notify": "action_api.notify_cli:notify",
         "demo": "pvewatch.stack.cli:demo",
         "init": "pvewatch.access.init_command:init",
+        "maintenance": "action_api.maintenance_cli:maintenance",
         "simulator": "pvewatch.simulator.cli:simulator",
         "status": "pvewatch.status.command:status",
         "up": "pvewatch.stack.cli:up",
@@ -142,13 +144,19 @@ def action_api(settings: SettingsSource) -> None:
 
 
 @cli.command()
-@click.option("--queue", type=click.Choice(["actions"]), default="actions", show_default=True)
+@click.option("--queue", type=click.Choice(["actions", "notifications"]), default="actions", show_default=True)
 @click.pass_obj
 def worker(settings: SettingsSource, queue: str) -> None:
-    """Carry out what was asked for and recover hung guests."""
-    from action_api.worker import run
+    """Carry out what was asked for and recover hung guests; or deliver the relay's notifications."""
+    # Each in a process of its own: who speaks to other people's services holds no token of Proxmox VE.
+    if queue == "notifications":
+        from action_api.notifiers.loop import run as deliver
 
-    run(settings.load(), queue)
+        deliver(settings.load())
+    else:
+        from action_api.worker import run
+
+        run(settings.load())
 
 
 @cli.command()
@@ -188,10 +196,11 @@ def check(settings: SettingsSource, as_json: bool, setup: bool, pve_version: str
 @click.pass_obj
 def render(settings: SettingsSource, out: Path, layout: Any) -> None:
     """Write the configuration of Prometheus, Alertmanager and Grafana."""
-    from pvewatch.render import write_all
+    from pvewatch.render import notices, write_all
 
+    loaded = settings.load()
     try:
-        written = write_all(settings.load(), out, layout)
+        written = write_all(loaded, out, layout)
     except OSError as error:
         place = error.filename or out
         raise click.ClickException(
@@ -199,6 +208,8 @@ def render(settings: SettingsSource, out: Path, layout: Any) -> None:
         ) from error
     for path in written:
         click.echo(path)
+    for notice in notices(loaded):
+        click.secho(notice, fg="yellow", err=True)
 
 
 @cli.command("agent-token")

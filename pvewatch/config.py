@@ -29,6 +29,7 @@ from pvewatch.settings import (
 )
 from pvewatch.settings_alerting import AlertingSettings, Thresholds
 from pvewatch.settings_base import Section
+from pvewatch.settings_channels import SecretSource
 from pvewatch.settings_engines import AlertmanagerSettings, GrafanaSettings, PrometheusSettings
 
 __all__ = [
@@ -138,7 +139,7 @@ def _section_fields() -> dict[str, dict[str, Any]]:
         annotation = field.annotation
         if isinstance(annotation, type) and issubclass(annotation, Section):
             sections[name] = {key: value.annotation for key, value in annotation.model_fields.items()}
-        elif name != "clusters":
+        elif name not in ("clusters", "channels"):
             sections[""][name] = annotation
     return sections
 
@@ -164,4 +165,18 @@ def _absolute(settings: Settings, base: Path) -> Settings:
             "pve_config": fix(settings.exporter.pve_config),
         }
     )
-    return settings.model_copy(update={"clusters": clusters, "data_dir": fix(settings.data_dir), "exporter": exporter})
+
+    def fix_source(value: object) -> object:
+        return value.model_copy(update={"file": fix(value.file)}) if isinstance(value, SecretSource) else value
+
+    channels = tuple(
+        channel.model_copy(update={name: fix_source(value) for name, value in channel}) for channel in settings.channels
+    )
+    return settings.model_copy(
+        update={
+            "clusters": clusters,
+            "data_dir": fix(settings.data_dir),
+            "exporter": exporter,
+            "channels": channels,
+        }
+    )

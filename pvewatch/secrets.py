@@ -15,9 +15,18 @@ from typing import Literal
 
 from pvewatch.config_problems import ConfigError, Problem
 
-InternalSecret = Literal["heartbeat", "heartbeat.previous", "inventory", "enrolment", "webhook", "discovery"]
+InternalSecret = Literal[
+    "heartbeat", "heartbeat.previous", "inventory", "enrolment", "webhook", "pve-notifications", "discovery"
+]
 # Those that every installation has; `heartbeat.previous` is there during a rotation only.
-MADE_AT_FIRST: tuple[InternalSecret, ...] = ("heartbeat", "inventory", "enrolment", "webhook", "discovery")
+MADE_AT_FIRST: tuple[InternalSecret, ...] = (
+    "heartbeat",
+    "inventory",
+    "enrolment",
+    "webhook",
+    "pve-notifications",
+    "discovery",
+)
 
 
 class Secret:
@@ -84,8 +93,8 @@ def read_internal_secret(data_dir: Path, name: InternalSecret, *, create: bool =
 
     `heartbeat`: agents' tokens derive from it; `heartbeat.previous`: the one before, during a rotation. `inventory`:
     the action API reads the exporter with it. `enrolment`: it asks the exporter for one
-    guest's token with it. `webhook`: Alertmanager calls the action API with it. `discovery`: Prometheus reads the
-    exporter's lists of guests with it.
+    guest's token with it. `pve-notifications`: Proxmox VE calls the action API with it. `webhook`: Alertmanager does.
+    `discovery`: Prometheus reads the exporter's lists of guests with it.
     With `create` it is made on first use (43 characters, mode 0600); two processes starting at once agree on one.
     Raises ConfigError when it is missing and may not be made, or cannot be.
     """

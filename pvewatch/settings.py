@@ -20,6 +20,7 @@ from pydantic import (
 from pvewatch.secrets import SecretRef
 from pvewatch.settings_alerting import AlertingSettings, Thresholds
 from pvewatch.settings_base import Listen, Seconds, Section, Url
+from pvewatch.settings_channels import Channel
 from pvewatch.settings_engines import AlertmanagerSettings, GrafanaSettings, PrometheusSettings
 from pvewatch.settings_probes import BlackboxSettings, ProbesSettings
 
@@ -199,7 +200,7 @@ class ExporterSettings(Section):
     """For how long heartbeats of a guest are remembered that Proxmox VE does not list, or cannot be asked about."""
     max_heartbeat_bytes: int = Field(default=65536, ge=1024, le=1_048_576)
     """A larger heartbeat is refused."""
-    collectors: dict[str, CollectorSettings] = Field(default={})
+    collectors: dict[str, CollectorSettings] = Field(default_factory=dict)
     """`name: {enabled, interval_seconds}` for single collectors; docs/metrics.md names them."""
 
     def collector(self, name: str) -> CollectorSettings:
@@ -239,6 +240,8 @@ class ActionApiSettings(Section):
     """After this time people sign in again."""
     secure_cookies: bool | None = None
     """Send cookies over https only; default: when public_url is https."""
+    proxmox_notification_seconds: Annotated[float, Field(ge=60, le=604_800)] = 3600
+    """How long a notification of Proxmox VE is shown as an alert; below repeat_interval_seconds it is told once."""
 
 
 class AutomationSettings(Section):
@@ -297,6 +300,8 @@ class Settings(Section):
     probes: ProbesSettings = ProbesSettings()
     alerting: AlertingSettings = AlertingSettings()
     thresholds: Thresholds = Thresholds()
+    channels: Annotated[tuple[Channel, ...], Field(max_length=50)] = ()
+    """Who is told, and how; see docs/notifications.md."""
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
@@ -304,11 +309,19 @@ class Settings(Section):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"clusters: the name {twice[0]!r} is used twice; every cluster needs a name of its own")
+        channels = [channel.name for channel in self.channels]
+        twice = sorted({name for name in channels if channels.count(name) > 1})
+        if twice:
+            raise ValueError(f"channels: the name {twice[0]!r} is used twice; every channel needs a name of its own")
         return self
 
     def cluster(self, name: str) -> Cluster | None:
         """The cluster of that name, or None."""
         return next((cluster for cluster in self.clusters if cluster.name == name), None)
+
+    def channel(self, name: str) -> Channel | None:
+        """The channel of that name, or None."""
+        return next((channel for channel in self.channels if channel.name == name), None)
 
     @property
     def exporter_url(self) -> str:

@@ -1,10 +1,10 @@
-"""Settings of what stands beside pvewatch's own processes: Prometheus, Alertmanager, Grafana."""
+"""Settings of the three programs that pvewatch renders for: Prometheus, Alertmanager and Grafana."""
 
 from __future__ import annotations
 
 import re
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from pvewatch.settings_base import Listen, Seconds, Section, Url
 
@@ -46,6 +46,8 @@ class AlertmanagerSettings(Section):
     """How long a group waits before it tells of new alerts."""
     repeat_interval_seconds: Seconds = 14400
     """After which time an unchanged alert is told again."""
+    version: str | None = Field(default=None, pattern=r"^\d+\.\d+(\.\d+)?$")
+    """The version that will read what `pvewatch render` writes; `pvewatch up` asks the one that it starts."""
 
 
 class GrafanaSettings(Section):

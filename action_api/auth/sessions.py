@@ -25,7 +25,7 @@ SIGN_IN_SECONDS = 600
 """How long a password waits for its second factor."""
 
 # Called by programs with a bearer token or by nobody's browser session: no cookie gives them any right.
-_WITHOUT_FORMS = frozenset({"webhooks"})
+_WITHOUT_FORMS = frozenset({"pve_notifications", "relay", "webhooks"})
 
 
 @dataclass(frozen=True, slots=True)

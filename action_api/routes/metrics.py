@@ -22,6 +22,12 @@ from pvewatch import __version__
 # Family in the store → name without _total, help, label names.
 COUNTERS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     ("actions", "pvewatch_actions", "Action runs that ended, by outcome.", ("action", "origin", "outcome")),
+    (
+        "deliveries",
+        "pvewatch_notifications",
+        "Attempts of the relay to deliver a message: sent, failed (tried again), dead (given up).",
+        ("channel", "outcome"),
+    ),
     ("logins", "pvewatch_logins", "Attempts to sign in.", ("outcome",)),
     ("refusals", "pvewatch_refusals", "Action runs refused, by reason.", ("reason",)),
     ("webhooks", "pvewatch_webhooks", "Messages to the webhooks.", ("outcome",)),
@@ -75,3 +81,10 @@ class StoreCollector:
         )
         build.add_metric([__version__, platform.python_version()], 1)
         yield build
+        waiting = GaugeMetricFamily(
+            "pvewatch_notification_queue_length", "Messages of the relay that are kept.", labels=("channel", "state")
+        )
+        for (channel, delivery_state), count in sorted(self._store.deliveries.count_by_channel().items()):
+            if delivery_state != "sent":
+                waiting.add_metric([channel, delivery_state], count)
+        yield waiting

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from action_api.asking import Unanswered, get_json
+from action_api.neighbours import NeighbourUnavailable, ask
 from pvewatch.inventory import GuestEntry, ProbeEntry
 
 # A person waits for the page, and its other parts do not need Prometheus.
@@ -55,11 +55,16 @@ def probe_results(prometheus_url: str, guest: GuestEntry) -> tuple[Sequence[Prob
     chosen = f'job="probes",cluster="{guest.cluster}",id="{guest.id}"'
     query = f'{{__name__=~"probe_success|probe_duration_seconds",{chosen}}}'
     try:
-        document = get_json("Prometheus", f"{prometheus_url}/api/v1/query", {"query": query}, TIMEOUT_SECONDS)
+        document = ask(
+            "Prometheus",
+            f"{prometheus_url}/api/v1/query",
+            params={"query": query},
+            timeout_seconds=TIMEOUT_SECONDS,
+        )
         found = {
             (one.metric.name, one.metric.probe): one.value[1] for one in _Answer.model_validate(document).data.result
         }
-    except Unanswered as error:
+    except NeighbourUnavailable as error:
         return [ProbeResult(probe) for probe in guest.probes], str(error)
     except ValidationError:
         return [ProbeResult(probe) for probe in guest.probes], f"Prometheus at {prometheus_url} answers in another form"

@@ -9,10 +9,11 @@ from __future__ import annotations
 import hmac
 import logging
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from flask import Blueprint, Response, jsonify, make_response, request
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from action_api.routes.errors import Refused
 from action_api.routes.services import Services, now, services
@@ -21,7 +22,26 @@ from pvewatch.config import Secret
 
 MAX_BODY_BYTES = 1024 * 1024
 
+_Message = TypeVar("_Message", bound=BaseModel)
+
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls a webhook, for the words of a refusal: what it sends, and where its configuration is mended."""
+
+    sends: str
+    when_unauthorized: str
+    when_too_large: str
+    max_bytes: int = MAX_BODY_BYTES
+
+
+ALERTMANAGER = Caller(
+    sends="a message of Alertmanager's webhook, version 4",
+    when_unauthorized="In alertmanager.yml: http_config.authorization.credentials_file = <data_dir>/secrets/webhook.",
+    when_too_large="Set max_alerts of this receiver in alertmanager.yml, or group by cluster and id.",
+)
 
 
 def create_blueprint(webhook_secret: Secret) -> Blueprint:
@@ -31,8 +51,8 @@ def create_blueprint(webhook_secret: Secret) -> Blueprint:
     @blueprint.post("/webhook/alertmanager")
     def alertmanager() -> Response:
         used = services()
-        _authenticate(used, webhook_secret)
-        message = _message(used)
+        authenticate(used, webhook_secret)
+        message = read_message(used, AlertmanagerMessage)
         results: dict[str, Any] = {"opened": 0, "repeated": 0, "resolved": 0, "ignored": []}
         for alert in message.alerts:
             outcome, why = _take(used, alert)
@@ -46,7 +66,8 @@ def create_blueprint(webhook_secret: Secret) -> Blueprint:
     return blueprint
 
 
-def _authenticate(used: Services, secret: Secret) -> None:
+def authenticate(used: Services, secret: Secret, caller: Caller = ALERTMANAGER) -> None:
+    """Raise Refused (401) unless the request carries the secret as a bearer token."""
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     # Compared as bytes: compare_digest takes no text outside ASCII. Its time tells nothing about the secret.
     same = hmac.compare_digest(given.strip().encode(), secret.reveal().encode())
@@ -55,30 +76,29 @@ def _authenticate(used: Services, secret: Secret) -> None:
         raise Refused(
             401,
             "unauthorized",
-            "The webhook needs pvewatch's webhook secret as a bearer token.",
-            remedy="In alertmanager.yml: http_config.authorization.credentials_file = <data_dir>/secrets/webhook.",
+            "The webhook needs pvewatch's own secret for it as a bearer token.",
+            remedy=caller.when_unauthorized,
             headers={"WWW-Authenticate": 'Bearer realm="pvewatch"'},
         )
 
 
-def _message(used: Services) -> AlertmanagerMessage:
-    body = request.stream.read(MAX_BODY_BYTES + 1)
-    if len(body) > MAX_BODY_BYTES:
+def read_message(used: Services, kind: type[_Message], caller: Caller = ALERTMANAGER) -> _Message:
+    """The request's body as that kind of message. Raises Refused: 413 when it is too large, 422 naming wrong fields."""
+    body = request.stream.read(caller.max_bytes + 1)
+    if len(body) > caller.max_bytes:
         used.store.counters.add("webhooks", outcome="too_large")
         raise Refused(
             413,
             "too_large",
-            f"A webhook message may have {MAX_BODY_BYTES} bytes.",
-            remedy="Set max_alerts of this receiver in alertmanager.yml, or group by cluster and id.",
+            f"A webhook message may have {caller.max_bytes} bytes.",
+            remedy=caller.when_too_large,
         )
     try:
-        return AlertmanagerMessage.model_validate_json(body)
+        return kind.model_validate_json(body)
     except ValidationError as error:
         used.store.counters.add("webhooks", outcome="invalid")
         problems = [_problem(item) for item in error.errors(include_url=False, include_input=False)[:20]]
-        raise Refused(
-            422, "invalid", "This is not a message of Alertmanager's webhook, version 4.", detail=problems
-        ) from error
+        raise Refused(422, "invalid", f"This is not {caller.sends}.", detail=problems) from error
 
 
 def _problem(item: Mapping[str, Any]) -> dict[str, str]:

@@ -5,6 +5,8 @@ https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from datetime import datetime
 from typing import Annotated, Literal
@@ -17,6 +19,7 @@ RECOVER = "recover"
 _GUEST_ID = re.compile(r"(qemu|lxc)/([1-9][0-9]{2,8})")
 
 Label = Annotated[str, StringConstraints(max_length=2048)]
+Annotation = Annotated[str, StringConstraints(max_length=16384)]
 
 
 class _Part(BaseModel):
@@ -37,7 +40,10 @@ class Alert(_Part):
 
     status: Literal["firing", "resolved"]
     labels: dict[Label, Label] = Field(max_length=64)
+    annotations: dict[Label, Annotation] = Field(default_factory=dict, max_length=64)
     startsAt: AwareDatetime  # noqa: N815  Alertmanager's own name
+    endsAt: AwareDatetime | None = None  # noqa: N815  Alertmanager's own name
+    fingerprint: Annotated[str, StringConstraints(max_length=64)] = ""
 
     @property
     def alertname(self) -> str:
@@ -71,3 +77,19 @@ class AlertmanagerMessage(_Part):
     version: Literal["4"]
     status: Literal["firing", "resolved"]
     alerts: list[Alert] = Field(max_length=MAX_ALERTS)
+
+
+class Notification(AlertmanagerMessage):
+    """A message for people: the alerts of one group. ``truncatedAlerts`` of them are left out."""
+
+    groupKey: Annotated[str, StringConstraints(max_length=4096)]  # noqa: N815  Alertmanager's own name
+    commonLabels: dict[Label, Label] = Field(max_length=64)  # noqa: N815  Alertmanager's own name
+    truncatedAlerts: Annotated[int, Field(ge=0)] = 0  # noqa: N815  Alertmanager's own name
+
+    def digest(self) -> str:
+        """A hash of what it says: which alerts, in which state, since when; the same when it is sent twice."""
+        said = sorted(
+            [alert.fingerprint or sorted(alert.labels.items()), alert.status, alert.startsAt.isoformat()]
+            for alert in self.alerts
+        )
+        return hashlib.sha256(json.dumps([self.groupKey, self.status, said], default=str).encode()).hexdigest()

@@ -10,20 +10,26 @@ from __future__ import annotations
 
 from action_api.store.audit import Audit, Counters
 from action_api.store.database import Database, open_database
+from action_api.store.deliveries import Deliveries, QueueFull
 from action_api.store.incidents import Incidents
 from action_api.store.people import Confirmations, LoginFailures, Sessions, Users
+from action_api.store.pve_alerts import PveAlerts, TooManyAlerts
 from action_api.store.records import (
+    DELIVERY_STATES,
     FINISHED_STATES,
     INCIDENT_STATES,
     UNFINISHED_STATES,
     ActionRun,
     AuditEntry,
     Confirmation,
+    Delivery,
+    DeliveryState,
     GuestBusy,
     Incident,
     IncidentState,
     NameTaken,
     Origin,
+    PveAlert,
     Role,
     RunEvent,
     RunState,
@@ -34,23 +40,29 @@ from action_api.store.records import (
 from action_api.store.runs import Runs
 
 __all__ = [
+    "DELIVERY_STATES",
     "FINISHED_STATES",
     "INCIDENT_STATES",
     "UNFINISHED_STATES",
     "ActionRun",
     "AuditEntry",
     "Confirmation",
+    "Delivery",
+    "DeliveryState",
     "GuestBusy",
     "Incident",
     "IncidentState",
     "NameTaken",
     "Origin",
+    "PveAlert",
+    "QueueFull",
     "Role",
     "RunEvent",
     "RunState",
     "Session",
     "Store",
     "StoreUnavailable",
+    "TooManyAlerts",
     "User",
     "open_store",
 ]
@@ -69,6 +81,8 @@ class Store:
         self.counters = Counters(database)
         self.runs = Runs(database)
         self.incidents = Incidents(database)
+        self.deliveries = Deliveries(database)
+        self.pve_alerts = PveAlerts(database)
 
     def close(self) -> None:
         """Close all connections."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -168,3 +169,41 @@ class Incident:
     def guest_id(self) -> str:
         """PVE's id of the guest, such as ``qemu/100``."""
         return f"{self.kind}/{self.vmid}"
+
+
+DeliveryState = Literal["waiting", "sending", "sent", "dead"]
+DELIVERY_STATES: tuple[DeliveryState, ...] = ("waiting", "sending", "sent", "dead")
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message for one channel. Times are unix seconds.
+
+    ``message`` is what Alertmanager posted. ``interrupted``: a worker ended while it was sending, so that it may have
+    arrived already.
+    """
+
+    id: int
+    channel: str
+    digest: str
+    message: str
+    received_at: float
+    state: DeliveryState
+    attempts: int
+    next_at: float
+    claimed_by: str | None
+    lease_until: float | None
+    interrupted: bool
+    last_error: str | None
+    finished_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PveAlert:
+    """A notification of Proxmox VE as an alert. Times are unix seconds; ``said_at`` is by the clock of the node."""
+
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    said_at: float
+    starts_at: float
+    ends_at: float

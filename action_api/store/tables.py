@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Double,
@@ -185,6 +186,41 @@ run_events = Table(
     Column("text", Text, nullable=False),
 )
 Index("ix_run_events_run_id_id", run_events.c.run_id, run_events.c.id)
+
+WAITING = "state IN ('waiting', 'sending')"
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    Column("channel", String(63), nullable=False),
+    # What was said, as a hash: Alertmanager says it again when it has not heard our answer.
+    Column("digest", String(64), nullable=False),
+    Column("message", Text, nullable=False),
+    Column("received_at", Double, nullable=False, index=True),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_at", Double, nullable=False),
+    Column("claimed_by", String(128)),
+    Column("lease_until", Double),
+    Column("interrupted", Boolean, nullable=False),
+    Column("last_error", Text),
+    Column("finished_at", Double),
+    CheckConstraint("state IN ('waiting', 'sending', 'sent', 'dead')", name="state"),
+)
+Index("ix_deliveries_channel_digest", deliveries.c.channel, deliveries.c.digest)
+Index("ix_deliveries_next_at", deliveries.c.next_at, sqlite_where=text(WAITING), postgresql_where=text(WAITING))
+
+pve_alerts = Table(
+    "pve_alerts",
+    metadata,
+    # A hash of the labels: what makes two alerts the same.
+    Column("key", String(64), primary_key=True),
+    Column("labels", Text, nullable=False),
+    Column("annotations", Text, nullable=False),
+    Column("said_at", Double, nullable=False),
+    Column("starts_at", Double, nullable=False),
+    Column("ends_at", Double, nullable=False),
+)
 
 counters = Table(
     "counters",

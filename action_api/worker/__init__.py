@@ -18,13 +18,11 @@ from pvewatch.config import ConfigError, Problem, Settings, internal_secret
 __all__ = ["Timing", "Worker", "run"]
 
 
-def run(settings: Settings, queue: str = "actions", *, timing: Timing | None = None) -> None:
-    """Work until SIGTERM or SIGINT, then stop within 5 s. ``queue``: only "actions" exists.
+def run(settings: Settings, *, timing: Timing | None = None) -> None:
+    """Work until SIGTERM or SIGINT, then stop within 5 s.
 
     Raises ConfigError when a secret cannot be read or the database not be opened.
     """
-    if queue != "actions":
-        raise ValueError(f"there is no queue {queue!r}; use actions")
     secret = internal_secret(settings, "inventory", create=True)
     try:
         store = open_store(settings.database_url)

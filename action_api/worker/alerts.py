@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from action_api.asking import Unanswered, get_json
-
-
-class AlertsUnavailable(Exception):
-    """Prometheus or Alertmanager could not be asked; the message says which, where and why."""
+from action_api.neighbours import NeighbourUnavailable, ask
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,34 +49,38 @@ class _Alert(_Labels):
 
 
 def firing_alerts(prometheus_url: str, cluster: str, *, timeout_seconds: float) -> tuple[Mapping[str, str], ...]:
-    """The labels of all alerts that fire for a cluster. Raises AlertsUnavailable.
+    """The labels of all alerts that fire for a cluster. Raises NeighbourUnavailable.
 
     By hand: curl 'http://127.0.0.1:9090/api/v1/query?query=ALERTS{alertstate="firing",cluster="home"}'
     """
     query = f'ALERTS{{alertstate="firing",cluster="{cluster}"}}'  # a cluster's name needs no quoting
-    document = _get("Prometheus", f"{prometheus_url}/api/v1/query", {"query": query}, timeout_seconds)
+    document = ask(
+        "Prometheus", f"{prometheus_url}/api/v1/query", params={"query": query}, timeout_seconds=timeout_seconds
+    )
     try:
         answer = _QueryAnswer.model_validate(document)
     except ValidationError as error:
-        raise AlertsUnavailable(f"Prometheus at {prometheus_url} gave an answer of another shape") from error
+        raise NeighbourUnavailable(f"Prometheus at {prometheus_url} gave an answer of another shape") from error
     return tuple(series.metric for series in answer.data.result)
 
 
 def alert_state(
     alertmanager_url: str, *, alertname: str, cluster: str, guest_id: str, timeout_seconds: float
 ) -> AlertState:
-    """Whether Alertmanager knows the guest's alert, and what silences or inhibits it. Raises AlertsUnavailable.
+    """Whether Alertmanager knows the guest's alert, and what silences or inhibits it. Raises NeighbourUnavailable.
 
     By hand: amtool alert query --inhibited --silenced alertname=GuestHeartbeatMissing cluster=home id=qemu/100
     """
     filters = [f'alertname="{alertname}"', f'cluster="{cluster}"', f'id="{guest_id}"']
-    document = _get("Alertmanager", f"{alertmanager_url}/api/v2/alerts", {"filter": filters}, timeout_seconds)
+    document = ask(
+        "Alertmanager", f"{alertmanager_url}/api/v2/alerts", params={"filter": filters}, timeout_seconds=timeout_seconds
+    )
     if not isinstance(document, list):
-        raise AlertsUnavailable(f"Alertmanager at {alertmanager_url} gave an answer of another shape")
+        raise NeighbourUnavailable(f"Alertmanager at {alertmanager_url} gave an answer of another shape")
     try:
         alerts = [_Alert.model_validate(row) for row in document]
     except ValidationError as error:
-        raise AlertsUnavailable(f"Alertmanager at {alertmanager_url} gave an answer of another shape") from error
+        raise NeighbourUnavailable(f"Alertmanager at {alertmanager_url} gave an answer of another shape") from error
     for alert in alerts:
         if alert.status.silencedBy:
             return AlertState(True, "a silence")
@@ -89,10 +89,3 @@ def alert_state(
         if alert.status.state == "suppressed":
             return AlertState(True, "suppressed")
     return AlertState(bool(alerts), None)
-
-
-def _get(who: str, url: str, params: Mapping[str, Any], timeout_seconds: float) -> Any:
-    try:
-        return get_json(who, url, params, timeout_seconds)
-    except Unanswered as error:
-        raise AlertsUnavailable(str(error)) from error

@@ -11,9 +11,10 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
+from action_api.neighbours import NeighbourUnavailable
 from action_api.policy import Facts, GuestFacts, Silence
 from action_api.store import Incident, Store
-from action_api.worker.alerts import AlertState, AlertsUnavailable, alert_state, firing_alerts
+from action_api.worker.alerts import AlertState, alert_state, firing_alerts
 from action_api.worker.clusters import Clusters, LookErrors, not_seen
 from action_api.worker.timing import Timing
 from pvewatch.config import Secret, Settings
@@ -21,7 +22,7 @@ from pvewatch.inventory import ClusterEntry, GuestEntry, Inventory, InventoryCli
 from pvewatch.pve.models import ClusterStatus, Guest, GuestStatus, Node, Resources, Task
 
 _MAX_THREADS = 24
-_SOURCE_ERRORS = (*LookErrors, InventoryUnavailable, AlertsUnavailable)
+_SOURCE_ERRORS = (*LookErrors, InventoryUnavailable, NeighbourUnavailable)
 _NODE_ALERTS = {"NodeDown": "Prometheus says that it is down"}
 _CLUSTER_ALERTS = {"ExporterBlind": "the exporter cannot see the cluster"}
 

@@ -164,7 +164,8 @@ def _node_status(view: View) -> Iterator[Sample]:
 
 def _own_guest_info(view: View) -> Iterator[Sample]:
     for guest in _guests(view):
-        yield (guest.id, guest.kind, str(guest.vmid), guest.name or "", guest.node), 1
+        tags = ";".join(guest.tag_list)  # as Proxmox VE joins them since 7.3, whatever separates them in an old guest
+        yield (guest.id, guest.kind, str(guest.vmid), guest.name or "", guest.node, tags), 1
 
 
 def _expected_running(view: View) -> Iterator[Sample]:
@@ -375,8 +376,8 @@ METRICS = (
     Metric(
         "pvewatch_guest_info",
         "gauge",
-        "The guest's name and place; always 1.",
-        ("id", "kind", "vmid", "name", "node"),
+        "The guest's name, place and tags, which alerts about it carry; always 1.",
+        ("id", "kind", "vmid", "name", "node", "tags"),
         _own_guest_info,
         made_of=_lasting,
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pvewatch.config import Settings
-from pvewatch.render import durations
+from pvewatch.render import channels, durations
 from pvewatch.render.layouts import Layout
 
 # What a lost node or a lock explains.
@@ -27,8 +27,11 @@ NOBODY = "nobody"
 
 def alertmanager_config(settings: Settings, layout: Layout) -> dict[str, Any]:
     """The content of alertmanager.yml."""
+    hours = channels.time_intervals(settings)
     return {
+        "templates": [layout.templates],
         "route": _route(settings),
+        **({"time_intervals": hours} if hours else {}),
         "receivers": [
             {"name": PEOPLE},
             {
@@ -45,6 +48,7 @@ def alertmanager_config(settings: Settings, layout: Layout) -> dict[str, Any]:
                 ],
             },
             {"name": NOBODY},
+            *channels.receivers(settings, layout),
         ],
         "inhibit_rules": [
             # Without quorum nodes see each other as gone.
@@ -75,6 +79,7 @@ def _route(settings: Settings) -> dict[str, Any]:
     recovery_wait = settings.prometheus.evaluation_interval_seconds + 1
     # People hear of what is being recovered only when that has not helped; an alert that is over by then is not sent.
     patience = settings.automation.recovery_timeout_seconds if settings.automation.enabled else 0
+    people = channels.routes(settings)
     return {
         "receiver": PEOPLE,
         "group_by": ["alertname", "cluster"],
@@ -83,6 +88,7 @@ def _route(settings: Settings) -> dict[str, Any]:
         "repeat_interval": durations.written(am.repeat_interval_seconds),
         "routes": [
             {"matchers": ['severity = "none"'], "receiver": NOBODY},
+            *channels.test_routes(settings),
             {
                 "matchers": ['automation = "recover"'],
                 "receiver": ACTION_API,
@@ -98,7 +104,9 @@ def _route(settings: Settings) -> dict[str, Any]:
                 "matchers": ['automation = "recover"'],
                 "receiver": PEOPLE,
                 "group_wait": durations.written(am.group_wait_seconds + patience),
+                **({"routes": people} if people else {}),
             },
+            *people,
         ],
     }
 

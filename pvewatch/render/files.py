@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pvewatch.bundle import bundle_path
 from pvewatch.config import Settings, internal_secret
-from pvewatch.render import alertmanager, blackbox, grafana, prometheus
+from pvewatch.render import alertmanager, blackbox, channels, grafana, prometheus
 from pvewatch.render.documents import to_json, to_yaml, write
-from pvewatch.render.layouts import DISCOVERY_SECRET_COPY, WEBHOOK_SECRET_COPY, LayoutName, layout
+from pvewatch.render.layouts import (
+    CHANNEL_SECRETS,
+    DISCOVERY_SECRET_COPY,
+    TEMPLATES,
+    WEBHOOK_SECRET_COPY,
+    LayoutName,
+    layout,
+)
 from pvewatch.secrets import MADE_AT_FIRST, InternalSecret
 
 _HEADER = "Written by `pvewatch render` from the configuration: change that and render again, not this file."
@@ -30,9 +38,17 @@ def write_all(settings: Settings, out: Path, layout_name: LayoutName) -> list[Pa
     files = _configuration(settings, out, layout_name, _HEADER)
     for name, rules in prometheus.rule_files(settings).items():
         files[f"prometheus/rules/{name}"] = to_yaml(rules, _HEADER)
+    for template in sorted(bundle_path(TEMPLATES).glob("*.tmpl")):
+        files[f"{TEMPLATES}/{template.name}"] = template.read_text(encoding="utf-8")
+    # Read before anything is written: a missing secret leaves what is rendered as it was.
+    secrets = {
+        f"{CHANNEL_SECRETS}/{name}": source.secret.resolve().reveal()
+        for name, source in channels.secret_files(settings).items()
+    }
     for name, dashboard in grafana.dashboards(settings).items():
         files[f"grafana/dashboards/{name}"] = to_json(dashboard)
-    written = [write(out / name, text) for name, text in files.items()]
+    written = [write(out / name, secret, mode=0o600) for name, secret in secrets.items()]
+    written += [write(out / name, text) for name, text in files.items()]
     if layout_name == "compose":
         copies: tuple[tuple[InternalSecret, str], ...] = (
             ("webhook", WEBHOOK_SECRET_COPY),
@@ -41,7 +57,12 @@ def write_all(settings: Settings, out: Path, layout_name: LayoutName) -> list[Pa
         for name, copy in copies:
             secret_text = internal_secret(settings, name).reveal() + "\n"
             written.append(write(out / copy, secret_text, mode=0o600))
-    for folder, pattern in (("prometheus/rules", "*.yml"), ("grafana/dashboards", "*.json")):
+    for folder, pattern in (
+        ("prometheus/rules", "*.yml"),
+        ("grafana/dashboards", "*.json"),
+        (TEMPLATES, "*.tmpl"),
+        (CHANNEL_SECRETS, "*"),
+    ):
         # What an earlier version wrote and this one does not would otherwise be loaded for ever.
         for stale in set((out / folder).glob(pattern)) - set(written):
             stale.unlink()

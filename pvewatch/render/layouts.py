@@ -19,6 +19,8 @@ LayoutName = Literal["native", "compose"]
 WEBHOOK_SECRET_COPY = "alertmanager/webhook-secret"  # noqa: S105  the path of a secret, not one
 # And Prometheus the one that it reads the lists of what to probe with.
 DISCOVERY_SECRET_COPY = "prometheus/discovery-secret"  # noqa: S105  the path of a secret, not one
+CHANNEL_SECRETS = "alertmanager/channel-secrets"
+TEMPLATES = "alertmanager/templates"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,8 @@ class Layout:
     rules: str
     webhook_secret: str
     discovery_secret: str
+    channel_secrets: str
+    templates: str
     dashboards: str
 
 
@@ -69,6 +73,8 @@ def layout(settings: Settings, name: LayoutName, out: Path) -> Layout:
             rules="/etc/prometheus/rules/*.yml",
             webhook_secret=f"/etc/{WEBHOOK_SECRET_COPY}",
             discovery_secret=f"/etc/{DISCOVERY_SECRET_COPY}",
+            channel_secrets=f"/etc/{CHANNEL_SECRETS}",
+            templates=f"/etc/{TEMPLATES}/*.tmpl",
             dashboards="/etc/grafana/dashboards",
         )
     out = out.absolute()
@@ -81,5 +87,7 @@ def layout(settings: Settings, name: LayoutName, out: Path) -> Layout:
         rules=str(out / "prometheus" / "rules" / "*.yml"),
         webhook_secret=str(internal_secret_file(settings.data_dir, "webhook").absolute()),
         discovery_secret=str(internal_secret_file(settings.data_dir, "discovery").absolute()),
+        channel_secrets=str(out / CHANNEL_SECRETS),
+        templates=str(out / TEMPLATES / "*.tmpl"),
         dashboards=str(out / "grafana" / "dashboards"),
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +15,7 @@ from pvewatch.render import alertmanager_flags, blackbox_flags, prometheus_flags
 from pvewatch.stack import tools
 from pvewatch.stack.processes import Part, StackError, answers
 
+VERSION_SECONDS = 10.0
 GRAFANA_DOWNLOAD = "https://grafana.com/grafana/download"
 
 
@@ -38,7 +41,32 @@ def services(settings: Settings, config: Path | None) -> list[Part]:
             environment=_without_tokens(settings),
         ),
         Part("worker", pvewatch("worker", config=config), environment=_without_tokens(settings, but="power")),
+        Part(
+            "worker-notifications",
+            pvewatch("worker", "--queue", "notifications", config=config),
+            environment=_without_tokens(settings, but="channels"),
+        ),
     ]
+
+
+def with_alertmanagers_version(settings: Settings) -> Settings:
+    """`settings` that name the version of the Alertmanager that `engines` starts, unless they name one already.
+
+    One that does not tell its version is rendered for as the oldest that is supported.
+    """
+    if settings.alertmanager.version is not None:
+        return settings
+    command = [str(tools.find("alertmanager")), "--version"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=VERSION_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return settings
+    # Since 0.16 on standard output, before on standard error: "alertmanager, version 0.25.0+ds (branch: …".
+    said = re.search(r"\bversion (\d+\.\d+\.\d+)", done.stdout + done.stderr)
+    if said is None:
+        return settings
+    known = settings.alertmanager.model_copy(update={"version": said[1]})
+    return settings.model_copy(update={"alertmanager": known})
 
 
 def engines(settings: Settings, rendered: Iterable[Path]) -> list[Part]:
@@ -128,15 +156,18 @@ def how_to_get_grafana(settings: Settings) -> str:
     return f"no grafana on PATH: install it from {GRAFANA_DOWNLOAD} and it starts with the rest, {settings.grafana_url}"
 
 
-def _without_tokens(settings: Settings, *, but: Literal["monitor", "power"] | None = None) -> dict[str, str]:
-    """Values in place of the tokens' secrets in our environment; a part is handed only those of the kind it needs.
+def _without_tokens(
+    settings: Settings, *, but: Literal["monitor", "power", "channels"] | None = None
+) -> dict[str, str]:
+    """Values in place of the secrets in our environment; a part is handed only those of the kind it needs.
 
     Replaced, not removed: a part that never reads a token still reads the settings that name its variable.
     """
     monitor = {cluster.monitor.token_secret_env for cluster in settings.clusters if cluster.monitor}
     power = {cluster.power.token_secret_env for cluster in settings.clusters if cluster.power}
-    needed = {"monitor": monitor, "power": power, None: set()}[but]
-    return {variable: "withheld" for variable in (monitor | power) - needed if variable is not None}
+    channels = {source.env for channel in settings.channels for source in channel.secrets.values()}
+    needed = {"monitor": monitor, "power": power, "channels": channels, None: set()}[but]
+    return {variable: "withheld" for variable in (monitor | power | channels) - needed if variable is not None}
 
 
 def _provisioning(rendered: Path) -> Path:

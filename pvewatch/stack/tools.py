@@ -39,7 +39,7 @@ TOOLS = {
     "curl": Tool(("curl",), "curl", "the packages of your system"),
 }
 # Debian's Alertmanager does not start without the templates in this folder, and has no flag to move it.
-_FIXED_FOLDERS = {"alertmanager": b"/usr/share/prometheus/alertmanager"}
+FIXED_FOLDERS = {"alertmanager": b"/usr/share/prometheus/alertmanager"}
 
 
 class ToolMissing(Exception):  # says the condition, like the other exceptions of the project
@@ -127,13 +127,13 @@ def _write_wrapper(name: str) -> None:
     wrapper.parent.mkdir(parents=True, exist_ok=True)
     libraries = debian.library_path(root)
     exported = f"LD_LIBRARY_PATH={shlex.quote(libraries)} " if libraries else ""
-    entered = f"cd {shlex.quote(str(root))} && " if _made_relative(program, _FIXED_FOLDERS.get(name)) else ""
+    entered = f"cd {shlex.quote(str(root))} && " if make_relative(program, FIXED_FOLDERS.get(name)) else ""
     script = f'#!/bin/sh\n{entered}{exported}exec {shlex.quote(str(program))} "$@"\n'
     wrapper.write_text(script, encoding="utf-8")
     wrapper.chmod(wrapper.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
 
 
-def _made_relative(program: Path, folder: bytes | None) -> bool:
+def make_relative(program: Path, folder: bytes | None) -> bool:
     """Have our copy of a program look for `folder` below the directory it is started in; False if it needs none.
 
     The new text has the length of the old one: the leading slash has moved to the end. Mount namespaces would do the

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pvewatch.config import Settings
-from pvewatch.render import write_all
+from pvewatch.render import notices, write_all
 from pvewatch.stack import parts, ports, tools
 from pvewatch.stack.first_login import FirstLogin, make_first_login
 from pvewatch.stack.observe import Prometheus, summary
@@ -87,7 +87,10 @@ def start(
     """Render the files, with the secrets they name, and start every part in order. Raises StackError or Stopped."""
     rendered = settings.data_dir / "rendered"
     with screen.step("writing the configuration of Prometheus, Alertmanager and Grafana"):
+        settings = parts.with_alertmanagers_version(settings)
         files = write_all(settings, rendered, "native")
+    for notice in notices(settings):
+        screen.say(notice)
     for part in [*parts.services(settings, config), *parts.engines(settings, files)]:
         with screen.step(f"starting {part.name}"):
             processes.start(part)

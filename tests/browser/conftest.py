@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from action_api.store import Store, open_store
 from pvewatch.enrolment import Enrolment, Platform
 from pvewatch.serve import serve
-from tests.action_api.web.site import Site, heartbeat
+from tests.action_api.web.site import Site, heartbeat, settings_for
 
 CHROMIUM = "/usr/bin/chromium"
 # Nothing of Chromium's own goes to the network.
@@ -42,8 +42,10 @@ class Exporter:
 class LiveSite(Site):
     """A site that a browser can reach, on the clock of this machine."""
 
-    def __init__(self, folder: Path, store: Store) -> None:
-        super().__init__(folder, store, clock=time.time, enrolment=Exporter())
+    def __init__(self, folder: Path, store: Store, alertmanager_url: str = "http://127.0.0.1:1") -> None:
+        super().__init__(
+            folder, store, settings=settings_for(folder, alertmanager_url), clock=time.time, enrolment=Exporter()
+        )
         self.base = ""
         now = time.time()
         self.inventory.change("alpha", 100, heartbeat=heartbeat(silent=False).model_copy(update={"last_seen": now - 8}))
@@ -63,9 +65,15 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def live(tmp_path: Path) -> Iterator[LiveSite]:
+def alertmanager_url() -> str:
+    """Where the site looks for Alertmanager; a test that needs one replaces this."""
+    return "http://127.0.0.1:1"
+
+
+@pytest.fixture
+def live(tmp_path: Path, alertmanager_url: str) -> Iterator[LiveSite]:
     store = open_store(f"sqlite:///{tmp_path / 'action_api.db'}")
-    site = LiveSite(tmp_path, store)
+    site = LiveSite(tmp_path, store, alertmanager_url)
     server = serve(site.app, "127.0.0.1:0").start()
     site.base = f"http://{server.address[0]}:{server.address[1]}"
     yield site

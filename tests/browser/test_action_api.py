@@ -27,6 +27,7 @@ PAGES = (
     "/runs/1",
     "/incidents",
     "/incidents/1",
+    "/maintenance?cluster=alpha&id=lxc/210",
     "/audit",
     "/people",
     "/account/second-factor",

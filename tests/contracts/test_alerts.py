@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from action_api.pve_alerts import alert_of
+from action_api.schemas.pve_notification import PveNotification
 from exporter.heartbeats.metrics import families as heartbeats
 from exporter.service import TABLES
 from pvewatch.config import Settings
@@ -21,8 +23,14 @@ from pvewatch.render.links import DEFAULT_GRAFANA_URL, DEFAULT_PUBLIC_URL
 ROOT = Path(__file__).resolve().parents[2]
 RUNBOOKS = ROOT / "docs" / "runbooks"
 SEVERITIES = {"critical", "warning", "info", "none"}
-ANNOTATIONS = {"summary", "description", "runbook_url", "dashboard_url", "action_url"}
+ANNOTATIONS = {"summary", "description", "runbook_url", "dashboard_url", "action_url", "silence_url"}
 HEADINGS = ("## What it means", "## Look first", "## Mend", "## When to silence")
+
+# Channels choose by these labels, and people read them: prometheus/rules/records.yml says what the guests are.
+GUEST_LABELS = "* on (cluster, id) group_left (name, node, kind, vmid, tags, alerting) pvewatch:guest_info"
+
+# Not from a rule: the action API makes it of what Proxmox VE notifies of.
+NOTIFICATION = "ProxmoxNotification"
 
 # Of Prometheus itself, not of our pages.
 FOREIGN_METRICS = {"up", "ALERTS"}
@@ -91,6 +99,18 @@ def test_the_links_of_an_alert_are_computed_not_typed(name: str) -> None:
     assert notes["runbook_url"] == runbook_url(Settings(), name)
     assert notes["dashboard_url"].startswith(f"{DEFAULT_GRAFANA_URL}/d/")
     assert notes["action_url"].startswith(f"{DEFAULT_PUBLIC_URL}/")
+    # What the alert is about; one that is about no cluster only leads to the page.
+    scopes = ("cluster={{ $labels.cluster }}", "id={{ $labels.id }}", "node={{ $labels.node }}")
+    address, _, query = notes["silence_url"].partition("?")
+    assert address == f"{DEFAULT_PUBLIC_URL}/maintenance"
+    assert query in ("", scopes[0], "&".join(scopes[:2]), f"{scopes[0]}&{scopes[2]}")
+
+
+@each_alert
+def test_an_alert_about_a_guest_gets_its_labels_as_all_do(name: str) -> None:
+    about_a_guest = "id={{ $labels.id }}" in ALERTS[name]["annotations"]["silence_url"]
+    expression = " ".join(ALERTS[name]["expr"].split())
+    assert (GUEST_LABELS in expression) == about_a_guest
 
 
 @each_alert
@@ -115,7 +135,19 @@ def test_an_alert_has_a_runbook_with_everything_a_woken_person_needs(name: str) 
 
 def test_no_test_and_no_runbook_is_of_an_alert_that_does_not_exist() -> None:
     assert {case["alertname"] for case in rule_cases()} == set(ALERTS)
-    assert {path.stem for path in RUNBOOKS.glob("*.md")} - {"README"} == set(ALERTS)
+    assert {path.stem for path in RUNBOOKS.glob("*.md")} - {"README"} == {*ALERTS, NOTIFICATION}
+
+
+def test_a_notification_of_proxmox_ve_has_everything_that_an_alert_has() -> None:
+    said = PveNotification(title="x", message="", severity="error", timestamp=0)
+    alert = alert_of(said, "lab", Settings(), now=0)
+    assert set(alert.annotations) == ANNOTATIONS
+    assert alert.labels["alertname"] == NOTIFICATION
+    assert alert.annotations["runbook_url"] == runbook_url(Settings(), NOTIFICATION)
+    text = (RUNBOOKS / f"{NOTIFICATION}.md").read_text(encoding="utf-8")
+    places = [text.index(heading) for heading in HEADINGS]
+    assert places == sorted(places)
+    assert f"| [{NOTIFICATION}]({NOTIFICATION}.md) |" in (RUNBOOKS / "README.md").read_text(encoding="utf-8")
 
 
 def test_links_between_runbooks_lead_somewhere() -> None:
@@ -168,8 +200,7 @@ def test_what_keeps_logged_alerts_from_people_fires_always_and_at_once() -> None
 
 
 def test_an_alert_of_a_guest_is_explained_by_its_lost_node_or_is_known_not_to_be() -> None:
-    of_guests = {name for name, alert in ALERTS.items() if "pvewatch:guest_info\n" in alert["expr"] + "\n"}
-    of_guests = {name for name in of_guests if "group_left (name, node, kind, vmid, alerting)" in ALERTS[name]["expr"]}
+    of_guests = {name for name, alert in ALERTS.items() if GUEST_LABELS in " ".join(alert["expr"].split())}
     # What they say stays true of a locked guest.
     assert of_guests - set(GUEST_ALERTS) == {"GuestIdentityShared", "GuestLockHeld", "HaGuestError"}
 

@@ -12,13 +12,12 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests import newer
 from tests.deploy.docker_engine import run
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache"
 MIRROR = "http://deb.debian.org/debian"
-# compose 2: Debian 12 has only the first, whose format is another one.
-COMPOSE_SUITE = "trixie"
 
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 _BASE = "pvewatch-test/base"
@@ -134,28 +133,8 @@ def build_all(environment: dict[str, str], images: Mapping[str, str]) -> None:
 
 
 def compose_program() -> Path:
-    """The compose 2 program, fetched once from Debian's archive into .cache/docker."""
-    program = CACHE / "docker" / "docker-compose"
-    if program.exists():
-        return program
-    program.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=program.parent) as scratch:
-        private = Path(scratch)
-        # apt's own sandbox user must reach the directory it downloads into.
-        private.chmod(0o755)
-        (private / "lists" / "partial").mkdir(parents=True)
-        keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
-        (private / "sources.list").write_text(f"deb [signed-by={keyring}] {MIRROR} {COMPOSE_SUITE} main\n")
-        # Nothing of the machine's own apt is read or changed.
-        apt = ["apt-get", "-q", "-o", f"Dir::Etc::sourcelist={private}/sources.list", "-o", "Dir::Etc::sourceparts=-"]
-        apt += ["-o", f"Dir::State::lists={private}/lists", "-o", "APT::Sandbox::User=root"]
-        apt += ["-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache="]
-        run([*apt, "update"])
-        run([*apt, "download", "docker-compose"], cwd=private)
-        (package,) = private.glob("docker-compose_*.deb")
-        run(["dpkg-deb", "--extract", package, private / "tree"])
-        (private / "tree/usr/libexec/docker/cli-plugins/docker-compose").rename(program)
-    return program
+    """The compose 2 program of a newer Debian: Debian 12 has only the first, whose format is another one."""
+    return newer.program("docker-compose", "usr/libexec/docker/cli-plugins/docker-compose")
 
 
 def _base_tree() -> Path:

@@ -83,6 +83,7 @@ def test_no_service_is_given_a_secret_in_its_environment(name: str) -> None:
 def test_each_token_is_mounted_by_the_one_process_that_uses_it() -> None:
     assert who_mounts("PVEWATCH_MONITOR_TOKENS") == {"exporter"}
     assert who_mounts("PVEWATCH_POWER_TOKENS") == {"worker"}
+    assert who_mounts("PVEWATCH_CHANNEL_SECRETS") == {"config", "worker-notifications"}
     assert who_mounts("demo-monitor") == {"exporter", "demo-tokens"}
     assert who_mounts("demo-power") == {"worker", "demo-tokens"}
     assert who_mounts("demo-simulator") == {"simulator", "demo-tokens", "demo-guests"}
@@ -100,8 +101,8 @@ def test_no_file_of_a_foreign_image_gets_into_a_volume() -> None:
             assert mount["volume"]["nocopy"] is True, f"{name}: {mount}"
 
 
-def test_only_action_api_and_worker_share_the_database() -> None:
-    assert who_mounts("action-data") == {"action-api", "worker"}
+def test_only_action_api_and_workers_share_the_database() -> None:
+    assert who_mounts("action-data") == {"action-api", "worker", "worker-notifications"}
     assert who_mounts("exporter-data") == {"exporter"}
 
 
@@ -111,10 +112,12 @@ def test_the_web_process_is_on_no_network_with_the_worker_or_proxmox() -> None:
     assert on["action-api"] == {"front", "database-web"}
     assert on["simulator"] == {"back"}
     assert on["worker"] == {"back", "database-worker"}
-    for network in ("database-web", "database-worker"):
+    assert on["worker-notifications"] == {"messages", "database-notifications"}
+    assert {name for name, networks in on.items() if "messages" in networks} == {"alertmanager", "worker-notifications"}
+    for network in ("database-web", "database-worker", "database-notifications"):
         assert COMPOSE["networks"][network] == {"internal": True}
         assert len([name for name in on if network in on[name]]) == 2, "the database and one user of it"
-    assert "ports" not in SERVICES["worker"]
+    assert not any("ports" in SERVICES[name] for name in ("worker", "worker-notifications"))
 
 
 def test_history_is_kept_for_90_days_by_default() -> None:
@@ -125,6 +128,11 @@ def test_versions_agree() -> None:
     own = {service["image"] for service in SERVICES.values() if service["image"].startswith("pvewatch")}
     assert own == {f"pvewatch:{VERSION}", f"pvewatch-demo:{VERSION}"}
     assert f"ARG VERSION={VERSION}\n" in DOCKERFILE
+
+
+def test_the_configuration_is_rendered_for_the_alertmanager_that_reads_it() -> None:
+    _, _, version = SERVICES["alertmanager"]["image"].partition(":v")
+    assert SERVICES["config"]["environment"]["PVEWATCH_ALERTMANAGER_VERSION"] == version
 
 
 def test_every_variable_is_explained_to_the_user() -> None:

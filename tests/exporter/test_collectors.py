@@ -30,8 +30,8 @@ def test_a_running_guest_is_up_and_has_its_figures(bench: Bench) -> None:
         in bench.lines("pve_guest_info")
     )
     assert (
-        'pvewatch_guest_info{cluster="lab",id="qemu/100",kind="qemu",vmid="100",name="web1",node="pve1"} 1'
-        in bench.lines("pvewatch_guest_info")
+        'pvewatch_guest_info{cluster="lab",id="qemu/100",kind="qemu",vmid="100",name="web1",node="pve1",'
+        'tags="prod;web"} 1' in bench.lines("pvewatch_guest_info")
     )
 
 

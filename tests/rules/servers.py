@@ -63,9 +63,9 @@ def prometheus(config: Path, storage: Path, *flags: str) -> Iterator[str]:
 
 
 @contextmanager
-def alertmanager(config: Path, storage: Path) -> Iterator[str]:
-    """An Alertmanager with this configuration."""
-    url = f"http://127.0.0.1:{free_port()}"
+def alertmanager(config: Path, storage: Path, *, url: str | None = None) -> Iterator[str]:
+    """An Alertmanager with this configuration, at `url` or on a free port."""
+    url = url or f"http://127.0.0.1:{free_port()}"
     command = [
         str(tools.find("alertmanager")),
         f"--config.file={config}",

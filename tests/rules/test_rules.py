@@ -73,6 +73,7 @@ def test_newer_versions_of_prometheus_agree(suite: str, tmp_path: Path) -> None:
             "records.yml", "(topk by (cluster, id) (1, pvewatch_guest_info))", "(pvewatch_guest_info)", id="no topk"
         ),
         pytest.param("records.yml", "unless on (cluster, node)", "and on (cluster, node)", id="guests of a lost node"),
+        pytest.param("guests.yml", "vmid, tags, alerting)", "vmid, alerting)", id="a guest without its tags"),
         pytest.param("guests.yml", "keep_firing_for: 1m", "keep_firing_for: 10s", id="a lock forgotten at once"),
         pytest.param("heartbeats.yml", "for: 90s", "for: 60s", id="no time for agents after an outage"),
         pytest.param("heartbeats.yml", 'status="running"', 'status="stopped"', id="a stopped guest told as silent"),

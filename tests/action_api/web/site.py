@@ -114,13 +114,15 @@ def heartbeat(*, silent: bool) -> HeartbeatEntry:
     )
 
 
-def settings_for(folder: Path, **action_api: object) -> Settings:
+def settings_for(folder: Path, alertmanager_url: str = "http://127.0.0.1:1", **action_api: object) -> Settings:
     """Settings with both clusters, and a data directory below `folder`."""
     return Settings.model_validate(
         {
             "clusters": [Cluster.model_validate({"name": n, "hosts": [f"{n}.example"]}) for n in ("alpha", "beta")],
             "data_dir": folder,
             "action_api": action_api,
+            # Whatever answers on this machine's own Alertmanager port is none of these tests' business.
+            "alertmanager": {"url": alertmanager_url},
         }
     )
 
@@ -140,6 +142,7 @@ class Site:
         *,
         settings: Settings | None = None,
         clock: Callable[[], float] | None = None,
+        notification_stored: Callable[[], None] = lambda: None,
         enrolment: EnrolmentSource | None = None,
         **action_api: object,
     ) -> None:
@@ -154,7 +157,7 @@ class Site:
                 store.users.confirm_totp(user.id, now=START)
         self.app: Flask = create_app(
             self.settings, store, self.inventory, webhook_secret=Secret(WEBHOOK_SECRET), clock=clock or self.clock,
-            keep_inventory_seconds=0, enrolment=enrolment,
+            notification_stored=notification_stored, keep_inventory_seconds=0, enrolment=enrolment,
         )  # fmt: skip
         self.app.testing = False  # as in production: failures become answers
 
