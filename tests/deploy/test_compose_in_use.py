@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import shutil
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -63,8 +64,10 @@ def test_the_checklist_of_the_demo_holds_in_containers(
         "prometheus": {"url": f"http://{project.address('PROMETHEUS')}"},
         "alertmanager": {"url": f"http://{project.address('ALERTMANAGER')}"},
     }
+    # As Grafana's container has them.
+    shutil.copytree(project.volume("grafana-dashboards"), tmp_path / "data/rendered/grafana/dashboards")
     sections = {name: getattr(settings, name).model_copy(update=values) for name, values in urls.items()}
-    settings = settings.model_copy(update={"clusters": (cluster,), **sections})
+    settings = settings.model_copy(update={"clusters": (cluster,), "data_dir": tmp_path / "data", **sections})
     login = FirstLogin("checker", token_urlsafe(15))
     # Over standard input: what is in arguments or the environment is in `docker inspect` too.
     add = ("exec", "-T", "action-api", "pvewatch", "user", "add", login.name, "--role", "operator", "--password-stdin")

@@ -11,6 +11,7 @@ CACHE = Path(__file__).resolve().parents[2] / ".cache" / "promtool"
 MIRROR = "http://deb.debian.org/debian"
 # 2.53, the long-term one of the 2 series, and 3.x.
 SUITES = ("trixie", "sid")
+NEWEST = SUITES[-1]
 
 
 def program(suite: str) -> Path:
