@@ -79,7 +79,7 @@ def main() -> int:
         return 2
     LOGS.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    with ThreadPoolExecutor(max_workers=2) as together:
+    with ThreadPoolExecutor(max_workers=TOGETHER) as together:
         outcomes = list(_reported(together.map(run, [part for part in parts if not part.alone])))
     outcomes += _reported(map(run, [part for part in parts if part.alone]))
     failed = [outcome for outcome in outcomes if outcome.failed]

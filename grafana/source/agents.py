@@ -82,7 +82,7 @@ def _reporting() -> Panel:
         4,
         "Agents",
         "Agents whose newest heartbeat is not late, and all agents that have ever reported "
-        "(pvewatch_heartbeat_last_seen_timestamp_seconds, pvewatch_threshold). The difference is stopped or silent.",
+        "(pvewatch_heartbeat_last_seen_timestamp_seconds, pvewatch:threshold). The difference is stopped or silent.",
         [
             Query(
                 f"count({HEARTBEAT_AGE} <= {HEARTBEAT_LIMIT}) or 0 * count({HEARTBEAT_LIMIT})",
@@ -102,7 +102,7 @@ def _silent() -> Panel:
         5,
         "Silent",
         "Guests that run and whose agent has not reported for longer than their own limit (heartbeats, "
-        "pvewatch_threshold, pve_guest_status). Normal is 0; the runbook says how to tell a hang from a lost network.",
+        "pvewatch:threshold, pve_guest_status). Normal is 0; the runbook says how to tell a hang from a lost network.",
         [
             Query(
                 f"count(({HEARTBEAT_AGE} > {HEARTBEAT_LIMIT}) and on (cluster, id) {running}) "

@@ -116,8 +116,8 @@ def _brake() -> Panel:
     return house.stat_panel(
         6,
         "Silent together",
-        "Share of running guests with an agent that are silent, in the cluster where it is highest (heartbeats, "
-        "pvewatch_threshold). The brake: at automation.max_silent_ratio (usually one half, and three guests) nothing "
+        "Share of running guests with an agent that are silent, in the cluster where it is highest "
+        "(pvewatch_heartbeat_last_seen_timestamp_seconds). The brake: at automation.max_silent_ratio (usually one half, and three guests) nothing "
         "is done automatically, as then it is not the guests. Such refusals have the reason many_silent.",
         [
             Query(

@@ -18,7 +18,7 @@ from grafana.source.drill import (
 )
 from grafana.source.guest_inside import agent, alerts, configuration, pressure
 from grafana.source.guest_traffic import disks_and_network
-from grafana.source.promql import IN_CLUSTER, ZERO, most
+from grafana.source.promql import IN_CLUSTER, ZERO, heartbeat_limit, most
 from grafana.source.scenarios import AGENTS
 from grafana.source.states import GUEST_STATES, HA_RESOURCE_STATES, YES_NO
 
@@ -58,7 +58,7 @@ def _acts() -> list[Any]:
 def _first_row() -> Row:
     status = coded("pve_guest_status", ONE_GUEST, GUEST_STATES, "status")
     age = f"time() - {most('pvewatch_heartbeat_last_seen_timestamp_seconds', ONE_GUEST)}"
-    limit = f'max by (cluster, id) (pvewatch_threshold{{{ONE_GUEST}, figure="heartbeat_age_seconds"}})'
+    limit = heartbeat_limit(ONE_GUEST)
     firing = f'ALERTS{{{IN_CLUSTER}, vmid="$guest", alertstate="firing", severity!="none"}}'
     return Row(
         [
@@ -111,7 +111,7 @@ def _first_row() -> Row:
                 5,
                 "Silence of the agent",
                 "Time since the guest's agent last reported, and the guest's own limit "
-                "(pvewatch_heartbeat_last_seen_timestamp_seconds, pvewatch_threshold). Above the limit it counts as "
+                "(pvewatch_heartbeat_last_seen_timestamp_seconds, pvewatch:threshold). Above the limit it counts as "
                 "silent: the runbook of GuestHeartbeatMissing.",
                 [Query(age, "silent for", needs=[AGENTS]), Query(limit, "limit", needs=[AGENTS])],
                 unit="s",

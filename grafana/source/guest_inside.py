@@ -5,7 +5,7 @@ from __future__ import annotations
 from grafana.source import house, limits, links
 from grafana.source.board import Column, Query, Row
 from grafana.source.drill import NO_AGENT, ONE_GUEST, RELEASE_9, figures
-from grafana.source.promql import IN_CLUSTER, most
+from grafana.source.promql import IN_CLUSTER, heartbeat_limit, most
 from grafana.source.scenarios import AGENTS
 from grafana.source.states import SEVERITIES, YES_NO
 
@@ -139,7 +139,7 @@ def configuration() -> Row:
 def agent() -> Row:
     """The pvewatch agent inside the guest: heartbeats, clock, services."""
     age = f"time() - {most('pvewatch_heartbeat_last_seen_timestamp_seconds', ONE_GUEST)}"
-    limit = f'max by (cluster, id) (pvewatch_threshold{{{ONE_GUEST}, figure="heartbeat_age_seconds"}})'
+    limit = heartbeat_limit(ONE_GUEST)
     missed = "60 * max by (cluster, id) (rate(pvewatch_heartbeats_{}_total{" + ONE_GUEST + "}[$__rate_interval]))"
     network = (
         f"topk(8, 8 * max by (interface) (rate(pvewatch_agent_network_{{}}_bytes_total"
@@ -156,7 +156,7 @@ def agent() -> Row:
                 36,
                 "Age of the last heartbeat",
                 "Seconds since the agent last reported, and the guest's own limit "
-                "(pvewatch_heartbeat_last_seen_timestamp_seconds, pvewatch_threshold). A saw with teeth far below the "
+                "(pvewatch_heartbeat_last_seen_timestamp_seconds, pvewatch:threshold). A saw with teeth far below the "
                 "limit is normal; above it the guest counts as silent.",
                 [Query(age, "age", needs=[AGENTS]), Query(limit, "limit", needs=[AGENTS])],
                 unit="s",

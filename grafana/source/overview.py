@@ -101,7 +101,7 @@ def _first_row() -> Row:
                 6,
                 "Silent guests",
                 "Guests with an agent that has not reported for longer than the guest's own limit "
-                "(pvewatch_heartbeat_last_seen_timestamp_seconds, pvewatch_threshold), running or not. Normal is the "
+                "(pvewatch_heartbeat_last_seen_timestamp_seconds, pvewatch:threshold), running or not. Normal is the "
                 "number of guests with an agent that are stopped.",
                 [Query(f"count({HEARTBEAT_AGE} > {HEARTBEAT_LIMIT}) or {ZERO}")],
                 width=6,

@@ -25,6 +25,14 @@ def with_label(name: str, value: str) -> str:
     return f'{IN_CLUSTER}, {name}="{value}"'
 
 
+def heartbeat_limit(selector: str) -> str:
+    """After how many seconds a guest counts as silent; nothing for a guest that never had an agent."""
+    return (
+        f'max by (cluster, id) (pvewatch:threshold{{{selector}, figure="heartbeat_age_seconds"}}) '
+        f"and on (cluster, id) {most('pvewatch_heartbeat_last_seen_timestamp_seconds', selector)}"
+    )
+
+
 # Zero only while the cluster can be seen: an exporter that is blind must not read as "nothing wrong".
 ZERO = f'0 * max(pve_collector_success{{{IN_CLUSTER}, collector="resources"}} == 1)'
 INFO = f"topk by (cluster, id) (1, pvewatch_guest_info{{{IN_CLUSTER}}})"
@@ -38,7 +46,7 @@ GUEST_MEMORY = most("guest:pve_memory_usage:ratio")
 NODE_MEMORY = most("node:pve_memory_usage:ratio")
 STORAGE_RATIO = most("storage:pve_disk_usage:ratio")
 HEARTBEAT_AGE = f"(time() - {most('pvewatch_heartbeat_last_seen_timestamp_seconds')})"
-HEARTBEAT_LIMIT = most("pvewatch_threshold", with_label("figure", "heartbeat_age_seconds"))
+HEARTBEAT_LIMIT = f"({heartbeat_limit(IN_CLUSTER)})"
 STORAGE_INFO = f"topk by (cluster, id) (1, pve_storage_info{{{IN_CLUSTER}}})"
 
 

@@ -21,7 +21,11 @@ NODE_STATES = {
     "offline": ("Offline", limits.ACT),
     "unknown": ("Unknown", "purple"),
 }
-SEVERITIES = {"critical": ("Critical", limits.ACT), "warning": ("Warning", limits.LOOK)}
+SEVERITIES = {
+    "critical": ("Critical", limits.ACT),
+    "warning": ("Warning", limits.LOOK),
+    "info": ("Info", "text"),
+}
 # What the HA manager says of a guest: exporter/collectors/ha.py has the same list.
 HA_RESOURCE_STATES = {
     "started": ("Started", limits.WELL),

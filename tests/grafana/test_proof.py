@@ -107,7 +107,7 @@ def _lost_column(document: Document) -> None:
     ("change", "objection"),
     [
         pytest.param(with_query("group_left (name, vmid, kind", "group_left (nam, vmid, kind"), "'name'", id="a join"),
-        pytest.param(with_query("pve_uptime_seconds", "pve_uptime"), "no data", id="a metric that does not exist"),
+        pytest.param(with_query("pve_cpu_usage_ratio", "pve_cpu_use"), "no data", id="a metric that does not exist"),
         pytest.param(with_query('cluster=~"$cluster"', 'cluster=~"$other"'), "a variable is left", id="a variable"),
         pytest.param(with_query("max by (cluster, id)", "max by cluster, id"), "parse error", id="not PromQL"),
         pytest.param(_percent_for_ratio, "are these percent?", id="percent where a ratio is meant"),

@@ -135,7 +135,7 @@ def test_scripts_get_the_same_as_json(stack: Stack) -> None:
         "Alertmanager": "ok",
         "Grafana": "off",
     }
-    assert {queue["name"] for queue in found["queues"]} == {"incidents", "actions"}
+    assert {queue["name"] for queue in found["queues"]} == {"incidents", "actions", "notifications"}
     assert found["clusters"][0]["age_seconds"] == 4.0
 
 
