@@ -260,6 +260,8 @@ class Terminal:
             stdout=slave,
             stderr=slave,
             start_new_session=True,
+            # What a shell starts in the background ignores SIGINT, and so would what it starts.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         os.close(slave)
         self.said = ""
