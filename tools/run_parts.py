@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,7 +84,8 @@ def main() -> int:
     LOGS.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     with ThreadPoolExecutor(max_workers=TOGETHER) as together:
-        outcomes = list(_reported(together.map(run, [part for part in parts if not part.alone])))
+        running = [together.submit(run, part) for part in parts if not part.alone]
+        outcomes = list(_reported(done.result() for done in as_completed(running)))
     outcomes += _reported(map(run, [part for part in parts if part.alone]))
     failed = [outcome for outcome in outcomes if outcome.failed]
     print(f"{len(outcomes)} parts in {_duration(time.monotonic() - started)}", end="")

@@ -253,15 +253,14 @@ class Terminal:
     def __init__(self, folder: Path) -> None:
         self.master, slave = pty.openpty()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "pvewatch.cli", "init"],
+            # What a shell starts in the background ignores SIGINT, and so would what it starts.
+            ["env", "--default-signal=INT", sys.executable, "-m", "pvewatch.cli", "init"],
             cwd=folder,
             env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "dumb"},
             stdin=slave,
             stdout=slave,
             stderr=slave,
             start_new_session=True,
-            # What a shell starts in the background ignores SIGINT, and so would what it starts.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         os.close(slave)
         self.said = ""
