@@ -15,12 +15,16 @@ from typing import Any
 
 import psycopg
 import pytest
+from flask.testing import FlaskClient
 
+from action_api.app import create_app
 from action_api.store import Store, open_store
 from action_api.worker import Timing, Worker
 from pvewatch.config import AutomationSettings, Secret, Settings
+from pvewatch.inventory import Inventory, InventoryUnavailable
 from pvewatch.simulator.server import Options, Simulator
 from tests.action_api.core.neighbours import Neighbours
+from tests.action_api.core.webhook import SECRET
 
 CLUSTER = "demo1"
 POSTGRES_BIN = Path("/usr/lib/postgresql/15/bin")
@@ -188,3 +192,18 @@ def start_worker(settings: Settings, sqlite_store: Store) -> Iterator[WorkerFact
         worker.stop()
     for _, thread in started:
         thread.join(10)
+
+
+class NoInventory:
+    """The web process can take a webhook without its exporter."""
+
+    def fetch(self) -> Inventory:
+        raise InventoryUnavailable("not needed here")
+
+
+@pytest.fixture
+def client(settings: Settings, sqlite_store: Store) -> Iterator[FlaskClient]:
+    """The web process."""
+    app = create_app(settings, sqlite_store, NoInventory(), webhook_secret=Secret(SECRET))
+    with app.test_client() as client:
+        yield client
