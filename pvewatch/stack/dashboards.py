@@ -27,42 +27,47 @@ _BUILT_IN = {
 }
 
 
-class DashboardQueries:
-    """Which queries of the dashboards have returned data so far.
+# What a panel says that always has data while the exporter is there; others say why they may be empty.
+NEVER_EMPTY = "no data: is the exporter down?"
 
-    A table of alerts is empty while all is well, so the queries may be asked at several moments: each has to return
-    something at one of them.
+
+class DashboardQueries:
+    """Which panels of the dashboards have shown data so far.
+
+    A table of alerts is empty while all is well, so the panels may be asked at several moments.
     """
 
-    def __init__(self, settings: Settings, cluster: str) -> None:
+    def __init__(self, settings: Settings, cluster: str, guest: str) -> None:
         self._settings = settings
-        self._cluster = cluster
+        self._chosen = {"cluster": cluster, "guest": guest.partition("/")[2]}
         self._prometheus = Prometheus(settings.prometheus_url)
-        self._answered: set[str] = set()
+        self._shown: set[str] = set()
 
     def ask(self) -> tuple[int, list[str]]:
-        """Ask what has not returned data yet, with `cluster` chosen and all other variables open.
+        """Ask every query, with cluster, guest and the guest's node chosen and all other variables open.
 
-        Returns how many queries there are and which still gave nothing. Raises Unanswered.
+        Returns how many panels there are, and which of those that are never empty have shown nothing yet. Raises
+        Unanswered, also for a query that Prometheus does not accept.
         """
-        asked = 0
-        silent = []
+        guest = f'pvewatch_guest_info{{cluster="{self._chosen["cluster"]}",vmid="{self._chosen["guest"]}"}}'
+        chosen = self._chosen | {"node": next((row.labels["node"] for row in self._prometheus.query(guest)), ".*")}
+        panels, silent = 0, []
         for name, dashboard in _dashboards(self._settings):
-            for owner, expression in _queries(dashboard):
-                asked += 1
-                place = f"{name}, {owner!r}: {expression}"
-                if place not in self._answered:
-                    if self._gives_data(place, expression):
-                        self._answered.add(place)
-                    else:
-                        silent.append(place)
-        return asked, silent
+            for panel in _panels(dashboard):
+                panels += 1
+                place = f"{name}, {panel.get('title') or panel.get('name')!r}"
+                given = [self._gives_data(place, _filled(target["expr"], chosen)) for target in _targets(panel)]
+                if any(given):
+                    self._shown.add(place)
+                elif place not in self._shown and _no_value(panel) == NEVER_EMPTY:
+                    silent.append(place)
+        return panels, silent
 
     def _gives_data(self, place: str, expression: str) -> bool:
         try:
-            return bool(self._prometheus.query(_filled(expression, self._cluster)))
+            return bool(self._prometheus.query(expression))
         except Unanswered as error:
-            raise Unanswered(f"{place}: {error}") from error
+            raise Unanswered(f"{place}: {expression}: {error}") from error
 
 
 def action_link(settings: Settings, guest: Mapping[str, str]) -> str:
@@ -97,23 +102,31 @@ def _dashboards(settings: Settings) -> Iterator[tuple[str, dict[str, Any]]]:
         yield path.name, json.loads(path.read_text(encoding="utf-8"))
 
 
-def _queries(node: object, owner: str = "?") -> Iterator[tuple[str, str]]:
-    """Title and expression of each query of panels, rows and annotations, at any depth."""
+def _panels(node: object) -> Iterator[dict[str, Any]]:
+    """Everything with queries, panels and annotations, at any depth."""
     if isinstance(node, dict):
-        owner = str(node.get("title") or node.get("name") or owner)
-        if isinstance(node.get("expr"), str):
-            yield owner, node["expr"]
+        if _targets(node):
+            yield node
         for inner in node.values():
-            yield from _queries(inner, owner)
+            yield from _panels(inner)
     elif isinstance(node, list):
         for inner in node:
-            yield from _queries(inner, owner)
+            yield from _panels(inner)
 
 
-def _filled(expression: str, cluster: str) -> str:
+def _targets(panel: dict[str, Any]) -> list[dict[str, Any]]:
+    own = panel.get("targets") or ([panel] if "name" in panel else [])
+    return [target for target in own if isinstance(target.get("expr"), str)]
+
+
+def _no_value(panel: dict[str, Any]) -> str | None:
+    return panel.get("fieldConfig", {}).get("defaults", {}).get("noValue")  # type: ignore[no-any-return]  # a text
+
+
+def _filled(expression: str, chosen: Mapping[str, str]) -> str:
     def value(found: re.Match[str]) -> str:
         name = found[1] or found[2]
-        return _BUILT_IN.get(name) or (cluster if name == "cluster" else ".*")
+        return _BUILT_IN.get(name) or chosen.get(name, ".*")
 
     return _VARIABLE.sub(value, expression)
 

@@ -125,7 +125,7 @@ def made_up_secrets(project: Project) -> dict[str, str]:
 
 def test_no_secret_is_in_inspect_environment_history_or_logs(project: Project) -> None:
     secrets = made_up_secrets(project)
-    assert len(secrets) == 5 + 2 + 2 + 2, "own, tokens, copies of two engines, Grafana's and the simulator's"
+    assert len(secrets) == 6 + 2 + 2 + 2, "own, tokens, copies of two engines, Grafana's and the simulator's"
     assert all(len(secret) >= 20 for secret in secrets.values())
     texts = {"inspect": json.dumps(project.containers()), "logs": project.compose("logs", "--no-color")}
     for image in sorted({service["image"] for service in SERVICES.values()}):

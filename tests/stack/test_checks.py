@@ -17,7 +17,7 @@ from pvewatch.config import Settings
 from pvewatch.stack import checklist
 from pvewatch.stack.agent_host import AgentGuest
 from pvewatch.stack.checks import JOBS, Check, NotYet, Subject, checks
-from pvewatch.stack.dashboards import DashboardQueries
+from pvewatch.stack.dashboards import NEVER_EMPTY, DashboardQueries
 from pvewatch.stack.first_login import FirstLogin
 from pvewatch.stack.observe import Control, Unanswered
 from pvewatch.stack.processes import Processes
@@ -205,19 +205,26 @@ def dashboard(subject: Subject, content: dict[str, Any]) -> None:
     (folder / "one.json").write_text(json.dumps(content))
 
 
-def test_a_dashboard_query_without_data_is_named_with_its_panel(web: responses.RequestsMock, subject: Subject) -> None:
-    inner = {"title": "Swap", "targets": [{"expr": 'rate(nothing{cluster=~"$cluster"}[$__rate_interval])'}]}
-    dashboard(subject, {"panels": [{"title": "Row", "panels": [inner]}]})
-    queries(web, {})
-
-    with pytest.raises(NotYet, match=r"1 of 1 have none: one.json, 'Swap'"):
-        look(subject, "dashboard query")
-    assert 'rate(nothing{cluster=~"demo1"}[1m])' in str(web.calls[0].request.params)  # type: ignore[attr-defined]
+NEVER = {"defaults": {"noValue": NEVER_EMPTY}}
 
 
-def test_a_query_may_have_returned_data_at_an_earlier_moment(web: responses.RequestsMock, subject: Subject) -> None:
-    dashboard(subject, {"panels": [{"title": "Alerts", "targets": [{"expr": "ALERTS"}]}]})
-    asked = DashboardQueries(subject.settings, "demo1")
+def test_a_panel_that_shows_nothing_is_named_unless_it_says_why(web: responses.RequestsMock, subject: Subject) -> None:
+    expression = 'rate(nothing{cluster=~"$cluster", vmid="$guest", node="$node"}[$__rate_interval])'
+    targets = [{"expr": expression}]
+    inner = {"title": "Swap", "targets": targets, "fieldConfig": NEVER}
+    explained = {"title": "HA", "targets": targets, "fieldConfig": {"defaults": {"noValue": "no HA here"}}}
+    dashboard(subject, {"panels": [{"title": "Row", "panels": [inner, explained]}]})
+    queries(web, {"pvewatch_guest_info": [(GUEST | {"node": "pve2"}, 1)]})
+
+    with pytest.raises(NotYet, match=r"1 of 2 panels show nothing: one.json, 'Swap'"):
+        look(subject, "dashboard shows")
+    filled = 'rate(nothing{cluster=~"demo1", vmid="101", node="pve2"}[1m])'
+    assert filled in str(web.calls[1].request.params)  # type: ignore[attr-defined]
+
+
+def test_a_panel_may_have_shown_something_at_an_earlier_moment(web: responses.RequestsMock, subject: Subject) -> None:
+    dashboard(subject, {"panels": [{"title": "Alerts", "targets": [{"expr": "ALERTS"}], "fieldConfig": NEVER}]})
+    asked = DashboardQueries(subject.settings, "demo1", "qemu/101")
 
     queries(web, {"ALERTS": [(GUEST, 1)]})
     assert asked.ask() == (1, [])
@@ -227,8 +234,10 @@ def test_a_query_may_have_returned_data_at_an_earlier_moment(web: responses.Requ
 
 
 def test_no_dashboard_at_all_is_not_a_success(web: responses.RequestsMock, subject: Subject) -> None:
+    queries(web, {})
+
     with pytest.raises(NotYet, match="no query was found"):
-        look(subject, "dashboard query")
+        look(subject, "dashboard shows")
 
 
 LINK = '${action_api:raw}/guests/${__data.fields["Cluster"]:percentencode}/${__data.fields.kind}/101/act/reset'
