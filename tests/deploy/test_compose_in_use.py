@@ -147,15 +147,19 @@ def test_killed_engines_and_a_killed_cluster_come_back_with_what_they_held(proje
     await_true(lambda: (last_heartbeat(project, HUNG) or 0) > seen_at, f"heartbeats of {HUNG} again", 60)
 
 
-@pytest.mark.parametrize("service", ["exporter", "action-api", "worker"])
-def test_a_service_stops_when_asked(project: Project, service: str) -> None:
-    project.compose("stop", "--timeout", "8", service)
-    stopped = project.containers()[service]["State"]
-    assert (stopped["Status"], stopped["ExitCode"]) == ("exited", 0)
-    project.compose("start", service)
-    await_true(
-        lambda: project.containers()[service]["State"]["Health"]["Status"] == "healthy", f"{service} healthy", 60
-    )
+def test_services_stop_when_asked_and_start_again(project: Project) -> None:
+    services = ("exporter", "action-api", "worker", "worker-notifications")
+    project.compose("stop", "--timeout", "8", *services)
+    stopped = {name: project.containers()[name]["State"] for name in services}
+    assert {name: (state["Status"], state["ExitCode"]) for name, state in stopped.items()} == {
+        name: ("exited", 0) for name in services
+    }
+    project.compose("start", *services)
+
+    def healthy() -> bool:
+        return all(project.containers()[name]["State"]["Health"]["Status"] == "healthy" for name in services)
+
+    await_true(healthy, f"{', '.join(services)} healthy", 90)
 
 
 def test_heartbeats_are_taken_from_the_lan_over_tls_only(project: Project, tmp_path: Path) -> None:
@@ -177,13 +181,14 @@ def test_heartbeats_are_taken_from_the_lan_over_tls_only(project: Project, tmp_p
 def test_with_the_profile_postgres_what_was_recorded_survives_a_restart_of_the_database(project: Project) -> None:
     url = "postgresql+psycopg://pvewatch@database/pvewatch?passfile=/run/database/passfile"
     with_database = {"PVEWATCH_DATABASE_URL": url}
+    workers = ("worker", "worker-notifications")
 
     def compose(*arguments: str) -> str:
         return project.compose("--profile", "postgres", *arguments, extra=with_database, explain=True)
 
     with pytest.raises(AssertionError, match="PVEWATCH_DATABASE_URL"):
         project.compose("--profile", "postgres", "run", "--rm", "-T", "database-password")
-    compose("up", "--detach", "--wait", "--wait-timeout", "120", "action-api", "worker", "database")
+    compose("up", "--detach", "--wait", "--wait-timeout", "120", "action-api", *workers, "database")
     compose("exec", "-T", "action-api", "pvewatch", "user", "add", "kept", "--role", "operator")
     compose("kill", "database")
     compose("up", "--detach", "--wait", "--wait-timeout", "60", "database")
@@ -196,7 +201,9 @@ def test_with_the_profile_postgres_what_was_recorded_survives_a_restart_of_the_d
     processes = project.docker("top", containers["database"]["Id"], "-eo", "uid,pid").splitlines()[1:]
     assert {line.split()[0] for line in processes} == {OWN_USER}
     resolve = "import socket, sys; socket.getaddrinfo(sys.argv[1], 1)"
-    assert project.exit_code("worker", "python", "-c", resolve, "action-api") != 0
+    for worker in workers:
+        assert project.exit_code(worker, "python", "-c", resolve, "database") == 0
+        assert project.exit_code(worker, "python", "-c", resolve, "action-api") != 0
     assert project.exit_code("exporter", "python", "-c", resolve, "database") != 0
 
 
