@@ -93,7 +93,7 @@ def test_no_process_is_root_and_no_container_has_a_capability(project: Project) 
 
 
 def test_nothing_can_be_written_outside_the_volumes(project: Project) -> None:
-    for name in ("exporter", "action-api", "worker", "prometheus", "alertmanager", "blackbox"):
+    for name in ("exporter", "action-api", "worker", "worker-notifications", "prometheus", "alertmanager", "blackbox"):
         assert project.exit_code(name, "touch", "/usr/written") != 0, name
         assert project.exit_code(name, "touch", "/tmp/written") == 0, name  # noqa: S108  in the container
 

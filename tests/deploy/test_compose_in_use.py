@@ -151,9 +151,9 @@ def test_services_stop_when_asked_and_start_again(project: Project) -> None:
     services = ("exporter", "action-api", "worker", "worker-notifications")
     project.compose("stop", "--timeout", "8", *services)
     stopped = {name: project.containers()[name]["State"] for name in services}
-    assert {name: (state["Status"], state["ExitCode"]) for name, state in stopped.items()} == {
-        name: ("exited", 0) for name in services
-    }
+    assert {name: (state["Status"], state["ExitCode"]) for name, state in stopped.items()} == dict.fromkeys(
+        services, ("exited", 0)
+    )
     project.compose("start", *services)
 
     def healthy() -> bool:
