@@ -47,7 +47,6 @@ class Part:
     name: str
     command: tuple[str, ...]
     tests: bool = False
-    alone: bool = False
     # What is wrong with this machine and how to mend it, or None.
     unmet: Callable[[], str | None] = lambda: None
 
@@ -84,9 +83,8 @@ def main() -> int:
     LOGS.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     with ThreadPoolExecutor(max_workers=TOGETHER) as together:
-        running = [together.submit(run, part) for part in parts if not part.alone]
+        running = [together.submit(run, part) for part in parts]
         outcomes = list(_reported(done.result() for done in as_completed(running)))
-    outcomes += _reported(map(run, [part for part in parts if part.alone]))
     failed = [outcome for outcome in outcomes if outcome.failed]
     print(f"{len(outcomes)} parts in {_duration(time.monotonic() - started)}", end="")
     print(f"; failed: {', '.join(outcome.part.name for outcome in failed)}" if failed else "")
@@ -96,7 +94,7 @@ def main() -> int:
 
 
 def all_parts() -> list[Part]:
-    """Every part, in the order in which they are started: long ones early, those that want both cores last."""
+    """Every part, in the order in which they are started: the long ones early."""
     python = str(BIN / "python")
     pytest = (python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=15")
     folders = {folder for folder in (ROOT / "tests").iterdir() if folder.is_dir() and any(folder.rglob("test_*.py"))}
@@ -110,15 +108,15 @@ def all_parts() -> list[Part]:
         Part("promtool", (python, "tools/check_rendered.py", "promtool")),
         Part("amtool", (python, "tools/check_rendered.py", "amtool")),
         Part("docker", (*pytest, "-m", "docker", "tests"), tests=True, unmet=_no_docker),
+        Part("minimal-debian", (*pytest, "-m", "root", "tests"), tests=True, unmet=_no_root),
+        Part("e2e", (*pytest, "-m", "e2e and not browser and not docker", "tests"), tests=True),
         *(
             Part(f"tests/{area}", (*pytest, "-m", SELECTED_ELSEWHERE, f"tests/{area}"), tests=True)
             for area in areas
             if area not in MARKS
         ),
         Part("tests", (*pytest, "-m", SELECTED_ELSEWHERE, *_top_level_tests()), tests=True),
-        Part("e2e", (*pytest, "-m", "e2e and not browser and not docker", "tests"), tests=True, alone=True),
-        Part("browser", (*pytest, "-m", "browser", "tests"), tests=True, alone=True, unmet=_no_browser),
-        Part("minimal-debian", (*pytest, "-m", "root", "tests"), tests=True, alone=True, unmet=_no_root),
+        Part("browser", (*pytest, "-m", "browser", "tests"), tests=True, unmet=_no_browser),
     ]
 
 

@@ -324,20 +324,24 @@ class PveClient(MonitoringCalls):
         self._pace(template)
         begun = time.monotonic()
         outcome = "ok"
+        data: Any = None
+        # Tracebacks are taken off: their frames hold the answer, which may be megabytes of what was not asked for, as
+        # long as anybody holds the error.
         try:
             data = resource.post(**params) if method == "POST" else resource.get(**params)
             return parse(data)
         except ResourceException as error:
             translated = translate(error, str(host), path)
             outcome = translated.error_class
-            raise translated from error
+            raise translated from error.with_traceback(None)
         except (NotJson, parsers.WrongShape, AnswerTooLarge, requests.TooManyRedirects) as error:
             outcome = BadAnswer.error_class
-            raise BadAnswer(str(error), host=str(host), path=path) from error
+            raise BadAnswer(str(error), host=str(host), path=path) from error.with_traceback(None)
         except (requests.RequestException, HTTPException, OSError) as error:
             outcome = Unreachable.error_class
-            raise Unreachable(connection_words(error), host=str(host), path=path) from error
+            raise Unreachable(connection_words(error), host=str(host), path=path) from error.with_traceback(None)
         finally:
+            data = None
             self._observe(str(host), template, outcome, time.monotonic() - begun)
 
     def _node_of(self, upid: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import traceback
 from pathlib import Path
 
 import pytest
@@ -159,6 +160,21 @@ def test_garbage_with_status_200_is_a_bad_answer(host: FakeHost, token: TokenRef
     host.answer = lambda _method, _path: Answer(body=body)
     with PveClient(cluster_of(host), token) as pve, pytest.raises(BadAnswer):
         pve.cluster_resources()
+
+
+@pytest.mark.parametrize("body", [b'{"data": "%s"}', b"<html>%s", b"[%s"], ids=["wrong shape", "no JSON", "cut off"])
+def test_a_refused_answer_of_megabytes_is_not_kept_by_its_error(host: FakeHost, token: TokenRef, body: bytes) -> None:
+    large = Answer(body=body % (b"x" * 2_000_000))
+    host.answer = lambda _method, _path: large
+    with PveClient(cluster_of(host), token) as pve, pytest.raises(BadAnswer) as refused:
+        pve.version()
+    error: BaseException | None = refused.value
+    while error is not None:
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            ours = {} if frame.f_code.co_filename == __file__ else frame.f_locals
+            held = [name for name, value in ours.items() if len(repr(value)) > 1_000_000]
+            assert held == [], f"{frame.f_code.co_qualname} of {type(error).__name__}"
+        error = error.__cause__ or error.__context__
 
 
 def test_an_endless_answer_is_cut_off(host: FakeHost, token: TokenRef, monkeypatch: pytest.MonkeyPatch) -> None:
