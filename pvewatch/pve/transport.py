@@ -41,22 +41,26 @@ class Serializer:
 
     def loads(self, response: requests.Response) -> Any:
         """The `data` of an answer. Raises NotJson."""
-        try:
-            document = json.loads(response.content)
-        except ValueError as error:
-            raise NotJson("the answer is not JSON") from error
+        document = _document(response)
+        if document is None:
+            raise NotJson("the answer is not JSON")
         if not isinstance(document, dict) or "data" not in document:
             raise NotJson("the answer is JSON, but not Proxmox VE's form with `data`")
         return document["data"]
 
     def loads_errors(self, response: requests.Response) -> dict[str, str] | None:
         """The `errors` of a 400; 401 and 595 have an empty body, so nothing is expected here."""
-        try:
-            document = json.loads(response.content)
-        except ValueError:
-            return None
+        document = _document(response)
         errors = document.get("errors") if isinstance(document, dict) else None
         return errors if isinstance(errors, dict) else None
+
+
+def _document(response: requests.Response) -> Any:
+    """What the body says; None also for what is not JSON: the error of that would hold the whole body."""
+    try:
+        return json.loads(response.content)
+    except ValueError:
+        return None
 
 
 class BoundedAdapter(HTTPAdapter):
