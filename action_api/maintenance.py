@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from action_api.alertmanager import Alertmanager, Matcher, Silence
+from action_api.neighbours import first_answer
 from pvewatch.inventory import Inventory
 from pvewatch.render import durations
 
@@ -123,12 +124,28 @@ def missing_in(scope: Scope, inventory: Inventory) -> str | None:
 
 
 def start(
-    alertmanager: Alertmanager, scope: Scope, *, seconds: float, comment: str, created_by: str, now: float
+    alertmanager_urls: Sequence[str], scope: Scope, *, seconds: float, comment: str, created_by: str, now: float
 ) -> str:
-    """Silence what is worked on; answers the silence's id. Raises NeighbourUnavailable."""
-    return alertmanager.silence(
-        scope.matchers, starts_at=now, ends_at=now + seconds, created_by=created_by, comment=comment
+    """Silence what is worked on; answers the silence's id. Raises NeighbourUnavailable.
+
+    The first Alertmanager that answers takes it, and tells the others of its cluster.
+    """
+    return first_answer(
+        alertmanager_urls,
+        lambda url: Alertmanager(url).silence(
+            scope.matchers, starts_at=now, ends_at=now + seconds, created_by=created_by, comment=comment
+        ),
     )
+
+
+def present(alertmanager_urls: Sequence[str]) -> tuple[Silence, ...]:
+    """What is silent now or will be, as the first Alertmanager that answers says. Raises NeighbourUnavailable."""
+    return first_answer(alertmanager_urls, lambda url: Alertmanager(url).silences())
+
+
+def end(alertmanager_urls: Sequence[str], silence_id: str) -> Silence:
+    """End a silence now; answers what it was. Raises SilenceNotFound, NeighbourUnavailable."""
+    return first_answer(alertmanager_urls, lambda url: Alertmanager(url).end(silence_id))
 
 
 def audit_detail(silence: Silence) -> dict[str, str]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import click
 
 from action_api import maintenance as periods
-from action_api.alertmanager import Alertmanager, Silence, SilenceNotFound
+from action_api.alertmanager import Silence, SilenceNotFound
 from action_api.console import SettingsSource, actor, opened
 from action_api.neighbours import NeighbourUnavailable
 from pvewatch.config import ConfigError, Settings, internal_secret
@@ -42,8 +42,7 @@ def start(
     with opened(settings) as store:
         try:
             silence_id = periods.start(
-                Alertmanager(settings.alertmanager_url), scope,
-                seconds=seconds, comment=words, created_by=actor(), now=now,
+                settings.alertmanager_urls, scope, seconds=seconds, comment=words, created_by=actor(), now=now,
             )  # fmt: skip
         except NeighbourUnavailable as error:
             raise _unavailable(error) from error
@@ -65,7 +64,7 @@ def start(
 def list_present(source: SettingsSource, as_json: bool) -> None:
     """List what is silent now or will be, whoever announced it."""
     try:
-        present = Alertmanager(source.load().alertmanager_url).silences()
+        present = periods.present(source.load().alertmanager_urls)
     except NeighbourUnavailable as error:
         raise _unavailable(error) from error
     if as_json:
@@ -90,7 +89,7 @@ def end(source: SettingsSource, silence_id: str) -> None:
     settings = source.load()
     with opened(settings) as store:
         try:
-            ended = Alertmanager(settings.alertmanager_url).end(silence_id)
+            ended = periods.end(settings.alertmanager_urls, silence_id)
         except NeighbourUnavailable as error:
             raise _unavailable(error) from error
         except SilenceNotFound as error:
