@@ -126,6 +126,20 @@ def test_the_list_says_what_who_and_why(command: Source) -> None:
     )  # fmt: skip
 
 
+def test_administrators_see_them_on_a_page(command: Source, site: Site) -> None:
+    site.clock.now = time.time()
+    alice = site.signed_in("Alice")
+    assert "None is set; those of the configuration count." in alice.get("/thresholds").text
+    run(command, "set", "alpha", "qemu/100", "guest_cpu_ratio", "0.999", "--for", "2d", "--comment", "<b>a build</b>")
+    run(command, "set", "alpha", "storage/pve1/local", "storage_usage_ratio", "1", *COMMENT)
+    page = alice.get("/thresholds").text
+    assert 'href="/guests/alpha/qemu/100"' in page
+    assert ">0.999<" in page
+    assert "&lt;b&gt;a build&lt;/b&gt;" in page
+    assert "storage/pve1/local" in page
+    assert "when it is cleared" in page
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
