@@ -149,7 +149,7 @@ def run(settings: Settings) -> None:
         remedy = "start the database, or mend action_api.database_url"
         raise ConfigError([Problem("action_api.database_url", str(error), remedy)]) from error
     try:
-        sender = Sender(store, Alertmanager(settings.alertmanager_url), time.time)
+        sender = Sender(store, [Alertmanager(url) for url in settings.alertmanager_urls], time.time)
         app = create_app(settings, store, inventory, notification_stored=sender.wake)
         server = serve(app, settings.action_api.listen).start()
         sender.start()

@@ -6,12 +6,14 @@ import getpass
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Protocol
 
 import click
 
 from action_api.store import Store, StoreUnavailable, open_store
-from pvewatch.config import Settings
+from pvewatch.config import ConfigError, Settings, internal_secret
+from pvewatch.inventory import Inventory, InventoryClient, InventoryUnavailable
 
 
 class SettingsSource(Protocol):
@@ -41,3 +43,16 @@ def actor() -> str:
     except (KeyError, OSError):  # a container's user need not have a name
         account = f"uid {os.getuid()}"
     return f"{account} (command line)"
+
+
+def inventory_of(settings: Settings) -> Inventory | None:
+    """What the exporter knows; None when it does not answer, which must keep nobody from acting."""
+    try:
+        return InventoryClient(settings.exporter_url, internal_secret(settings, "inventory")).fetch()
+    except (InventoryUnavailable, ConfigError):
+        return None
+
+
+def utc(moment: float) -> str:
+    """Unix seconds as people read them."""
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")

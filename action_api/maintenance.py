@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from action_api.alertmanager import Alertmanager, Matcher, Silence
+from action_api.neighbours import first_answer
 from pvewatch.inventory import Inventory
 from pvewatch.render import durations
 
@@ -26,7 +27,7 @@ _EITHER_KIND = "(qemu|lxc)/"
 
 
 class NotPossible(ValueError):
-    """Maintenance cannot be announced like this; the message says why and what can."""
+    """It cannot be done like this; the message says why and what can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +86,15 @@ def scope_of(matchers: Sequence[Matcher]) -> Scope | None:
     return scope if set(scope.matchers) == set(matchers) and len(matchers) == len(values) else None
 
 
-def seconds_of(text: str) -> float:
+def seconds_of(text: str, *, what: str = "maintenance", most: float = MAX_SECONDS) -> float:
     """The seconds of a duration such as 90m, 2h or 1d12h. Raises NotPossible when it is none, or too short or long."""
     try:
         seconds = durations.parse(text.strip()[:32])
     except ValueError as error:
         raise NotPossible(f"{text[:32]!r} is not a duration: write for example 30m, 2h or 1d12h") from error
-    if not MIN_SECONDS <= seconds <= MAX_SECONDS:
-        limits = f"{durations.written(MIN_SECONDS)} and {durations.written(MAX_SECONDS)}"
-        raise NotPossible(f"maintenance lasts between {limits}; {text[:32]} is not")
+    if not MIN_SECONDS <= seconds <= most:
+        limits = f"{durations.written(MIN_SECONDS)} and {durations.written(most)}"
+        raise NotPossible(f"{what} lasts between {limits}; {text[:32]} is not")
     return seconds
 
 
@@ -101,7 +102,7 @@ def comment_of(text: str) -> str:
     """The comment on one line. Raises NotPossible when it says nothing or too much."""
     comment = " ".join(text.split())
     if not comment:
-        raise NotPossible("say why, in a comment: whoever wonders about the silence at night will read it")
+        raise NotPossible("say why, in a comment: whoever wonders about it at night will read it")
     if len(comment) > MAX_COMMENT_CHARACTERS or not comment.isprintable():
         raise NotPossible(f"a comment has at most {MAX_COMMENT_CHARACTERS} printable characters")
     return comment
@@ -123,12 +124,28 @@ def missing_in(scope: Scope, inventory: Inventory) -> str | None:
 
 
 def start(
-    alertmanager: Alertmanager, scope: Scope, *, seconds: float, comment: str, created_by: str, now: float
+    alertmanager_urls: Sequence[str], scope: Scope, *, seconds: float, comment: str, created_by: str, now: float
 ) -> str:
-    """Silence what is worked on; answers the silence's id. Raises NeighbourUnavailable."""
-    return alertmanager.silence(
-        scope.matchers, starts_at=now, ends_at=now + seconds, created_by=created_by, comment=comment
+    """Silence what is worked on; answers the silence's id. Raises NeighbourUnavailable.
+
+    The first Alertmanager that answers takes it, and tells the others of its cluster.
+    """
+    return first_answer(
+        alertmanager_urls,
+        lambda url: Alertmanager(url).silence(
+            scope.matchers, starts_at=now, ends_at=now + seconds, created_by=created_by, comment=comment
+        ),
     )
+
+
+def present(alertmanager_urls: Sequence[str]) -> tuple[Silence, ...]:
+    """What is silent now or will be, as the first Alertmanager that answers says. Raises NeighbourUnavailable."""
+    return first_answer(alertmanager_urls, lambda url: Alertmanager(url).silences())
+
+
+def end(alertmanager_urls: Sequence[str], silence_id: str) -> Silence:
+    """End a silence now; answers what it was. Raises SilenceNotFound, NeighbourUnavailable."""
+    return first_answer(alertmanager_urls, lambda url: Alertmanager(url).end(silence_id))
 
 
 def audit_detail(silence: Silence) -> dict[str, str]:

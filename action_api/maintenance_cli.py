@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import UTC, datetime
 
 import click
 
 from action_api import maintenance as periods
-from action_api.alertmanager import Alertmanager, Silence, SilenceNotFound
-from action_api.console import SettingsSource, actor, opened
+from action_api.alertmanager import Silence, SilenceNotFound
+from action_api.console import SettingsSource, actor, inventory_of, opened, utc
 from action_api.neighbours import NeighbourUnavailable
-from pvewatch.config import ConfigError, Settings, internal_secret
-from pvewatch.inventory import Inventory, InventoryClient, InventoryUnavailable
+from pvewatch.config import Settings
 
 
 @click.group()
@@ -42,18 +40,17 @@ def start(
     with opened(settings) as store:
         try:
             silence_id = periods.start(
-                Alertmanager(settings.alertmanager_url), scope,
-                seconds=seconds, comment=words, created_by=actor(), now=now,
+                settings.alertmanager_urls, scope, seconds=seconds, comment=words, created_by=actor(), now=now,
             )  # fmt: skip
         except NeighbourUnavailable as error:
             raise _unavailable(error) from error
         store.audit.write(
             "maintenance.started", actor=actor(), origin="person", now=now, cluster=scope.cluster, guest=scope.guest,
-            detail={"silence": silence_id, "of": str(scope), "until": _utc(now + seconds), "comment": words},
+            detail={"silence": silence_id, "of": str(scope), "until": utc(now + seconds), "comment": words},
         )  # fmt: skip
     click.echo(silence_id)
     click.echo(
-        f"No alert of {scope} is told, and nothing there is recovered automatically, until {_utc(now + seconds)}. "
+        f"No alert of {scope} is told, and nothing there is recovered automatically, until {utc(now + seconds)}. "
         f"Earlier: pvewatch maintenance end {silence_id}",
         err=True,
     )
@@ -65,7 +62,7 @@ def start(
 def list_present(source: SettingsSource, as_json: bool) -> None:
     """List what is silent now or will be, whoever announced it."""
     try:
-        present = Alertmanager(source.load().alertmanager_url).silences()
+        present = periods.present(source.load().alertmanager_urls)
     except NeighbourUnavailable as error:
         raise _unavailable(error) from error
     if as_json:
@@ -75,9 +72,9 @@ def list_present(source: SettingsSource, as_json: bool) -> None:
         click.echo("Nothing is in maintenance.", err=True)
         return
     for silence in present:
-        begins = "" if silence.status.state == "active" else f"from {_utc(silence.startsAt.timestamp())} "
+        begins = "" if silence.status.state == "active" else f"from {utc(silence.startsAt.timestamp())} "
         click.echo(
-            f"{silence.id}  {begins}until {_utc(silence.endsAt.timestamp())}  {periods.described(silence.matchers)}"
+            f"{silence.id}  {begins}until {utc(silence.endsAt.timestamp())}  {periods.described(silence.matchers)}"
         )
         click.echo(f"    {silence.createdBy}: {silence.comment}")
 
@@ -90,7 +87,7 @@ def end(source: SettingsSource, silence_id: str) -> None:
     settings = source.load()
     with opened(settings) as store:
         try:
-            ended = Alertmanager(settings.alertmanager_url).end(silence_id)
+            ended = periods.end(settings.alertmanager_urls, silence_id)
         except NeighbourUnavailable as error:
             raise _unavailable(error) from error
         except SilenceNotFound as error:
@@ -108,23 +105,16 @@ def end(source: SettingsSource, silence_id: str) -> None:
 
 def _look(settings: Settings, scope: periods.Scope) -> None:
     """Refuse what is not there; what cannot be looked up is announced all the same."""
-    try:
-        inventory: Inventory = InventoryClient(settings.exporter_url, internal_secret(settings, "inventory")).fetch()
-    except (InventoryUnavailable, ConfigError):
+    inventory = inventory_of(settings)
+    if inventory is None:
         if scope.node or scope.guest:
             click.echo(f"The exporter does not answer: whether there is a {scope} was not checked.", err=True)
-        return
-    problem = periods.missing_in(scope, inventory)
-    if problem:
+    elif problem := periods.missing_in(scope, inventory):
         raise click.UsageError(problem)
 
 
 def _unavailable(error: NeighbourUnavailable) -> click.ClickException:
     return click.ClickException(f"{error}. Nothing was changed. Start Alertmanager, or mend alertmanager.url.")
-
-
-def _utc(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _row(silence: Silence) -> dict[str, object]:

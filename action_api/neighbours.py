@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeVar
 
 import requests
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 _CONNECT_TIMEOUT_SECONDS = 2.0
 _MAX_REASON_CHARACTERS = 300
+
+_Answer = TypeVar("_Answer")
+
+_log = logging.getLogger(__name__)
 
 
 class NeighbourUnavailable(Exception):
@@ -57,6 +62,23 @@ def ask(
         raise NeighbourUnavailable(f"{who} at {url} does not answer ({type(error).__name__})") from error
     except ValueError as error:
         raise NeighbourUnavailable(f"{who} at {url} does not answer in JSON") from error
+
+
+def first_answer(urls: Sequence[str], question: Callable[[str], _Answer]) -> _Answer:
+    """What the first of several of a kind answers, each asked in turn: one that is away costs a time-out, no more.
+
+    Raises NeighbourUnavailable with what each said when none answers.
+    """
+    said = []
+    for url in urls:
+        try:
+            return question(url)
+        except NeighbourUnavailable as error:
+            _log.debug("no answer, the next is asked: %s", error)
+            said.append(error)
+    if len(said) == 1:
+        raise said[0]
+    raise NeighbourUnavailable("; ".join(map(str, said)))
 
 
 def _reason(answered: bytearray) -> str:

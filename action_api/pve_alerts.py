@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from action_api.alertmanager import Alertmanager, timestamp
 from action_api.neighbours import NeighbourUnavailable
@@ -86,15 +86,15 @@ def _description(message: str) -> str:
 
 
 class Sender:
-    """Tells Alertmanager of what is stored: at once when woken, and again every minute until it has ended."""
+    """Tells each Alertmanager of what is stored: at once when woken, and again every minute until it has ended."""
 
-    def __init__(self, store: Store, alertmanager: Alertmanager, clock: Callable[[], float]) -> None:
+    def __init__(self, store: Store, alertmanagers: Sequence[Alertmanager], clock: Callable[[], float]) -> None:
         self._store = store
-        self._alertmanager = alertmanager
+        self._alertmanagers = alertmanagers
         self._clock = clock
         self._wanted = threading.Event()
         self._stopping = False
-        self._failing = False
+        self._failing: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="pve-alerts", daemon=True)
 
     def start(self) -> Sender:
@@ -113,20 +113,39 @@ class Sender:
         self._thread.join()
 
     def send(self) -> bool:
-        """Tell Alertmanager of every alert that has not ended. False: it could not be told now."""
+        """Tell every Alertmanager of every alert that has not ended. False: none of them could be told now."""
         try:
             present = self._store.pve_alerts.present(now=self._clock())
-            if present:
-                self._alertmanager.post_alerts([_body(alert) for alert in present])
-        except (NeighbourUnavailable, StoreUnavailable) as error:
-            if not self._failing:
-                _log.warning("notifications of Proxmox VE wait: %s", error)
-            self._failing = True
+        except StoreUnavailable as error:
+            self._failed("the database", error)
             return False
-        if self._failing:
-            _log.info("Alertmanager knows the notifications of Proxmox VE again", extra={"alerts": len(present)})
-        self._failing = False
+        self._worked("the database")
+        if not present:
+            return True
+        bodies = [_body(alert) for alert in present]
+        # All of them, whatever the first says: what Proxmox VE notifies of is not shared within a cluster of them.
+        told = [self._told(alertmanager, bodies) for alertmanager in self._alertmanagers]
+        return any(told)
+
+    def _told(self, alertmanager: Alertmanager, bodies: Sequence[dict[str, object]]) -> bool:
+        try:
+            alertmanager.post_alerts(bodies)
+        except NeighbourUnavailable as error:
+            self._failed(alertmanager.url, error)
+            return False
+        self._worked(alertmanager.url)
         return True
+
+    def _failed(self, where: str, error: Exception) -> None:
+        """Say it once, not every minute."""
+        if where not in self._failing:
+            _log.warning("notifications of Proxmox VE wait: %s", error)
+        self._failing.add(where)
+
+    def _worked(self, where: str) -> None:
+        if where in self._failing:
+            _log.info("notifications of Proxmox VE wait no longer for %s", where)
+        self._failing.discard(where)
 
     def _run(self) -> None:
         while not self._stopping:

@@ -77,6 +77,7 @@ class _Lazy(click.Group):
         "maintenance": "action_api.maintenance_cli:maintenance",
         "simulator": "pvewatch.simulator.cli:simulator",
         "status": "pvewatch.status.command:status",
+        "threshold": "action_api.thresholds_cli:threshold",
         "up": "pvewatch.stack.cli:up",
         "user": "action_api.people_cli:user",
     },

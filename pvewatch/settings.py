@@ -357,6 +357,11 @@ class Settings(Section):
         return _own_url(self.alertmanager.listen, self.alertmanager.url)
 
     @property
+    def alertmanager_urls(self) -> tuple[str, ...]:
+        """Where each Alertmanager answers: the first, then the others of its cluster."""
+        return tuple(dict.fromkeys((self.alertmanager_url, *self.alertmanager.more_urls)))
+
+    @property
     def blackbox_url(self) -> str:
         """Where the blackbox exporter answers."""
         return _own_url(self.blackbox.listen, self.blackbox.url)

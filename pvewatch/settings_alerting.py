@@ -65,7 +65,7 @@ class StorageThresholds(Section):
 
 
 class Thresholds(Section):
-    """What alerts compare figures with. A ratio of 1 is never exceeded: it switches that alert off."""
+    """What alerts compare figures with; a ratio of 1 switches an alert off. For a time: `pvewatch threshold set`."""
 
     guest_memory_ratio: Ratio = 0.95
     """Used memory, by the agent inside, or of a container; what is only cache is not counted."""

@@ -40,6 +40,8 @@ class AlertmanagerSettings(Section):
     """Where `pvewatch up` lets Alertmanager listen."""
     url: Url | None = None
     """Where Alertmanager answers, when that is not http://<listen>."""
+    more_urls: tuple[Url, ...] = Field(default=(), max_length=8)
+    """Where the other members of its cluster answer. All are told; silences go to the first that answers."""
     group_wait_seconds: Seconds = 30
     """How long the first message of a group waits for others."""
     group_interval_seconds: Seconds = 300

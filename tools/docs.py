@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from action_api.routes.metrics import COUNTERS, StoreCollector
+from action_api.store import ThresholdOverride
 from exporter.exposition import Metric as TableMetric
 from exporter.heartbeats.metrics import families as heartbeats
 from exporter.heartbeats.schema import json_schema_text
@@ -119,7 +120,7 @@ def metrics() -> str:
         lines.append(f"| `{family.name}` | {family.type} | {_labels(*family.labels)} | {family.help} |")
     lines += ["", "## Exporter: itself", "", *_families(_exporter_itself())]
     registry = CollectorRegistry()
-    registry.register(StoreCollector(_OneOfEach()))  # type: ignore[arg-type]  # only its four counts are asked for
+    registry.register(StoreCollector(_OneOfEach(), 0))  # type: ignore[arg-type]  # it has what is asked for
     lines += ["", "## Action API", "", *_families(registry.collect())]
     return "\n".join(lines) + "\n"
 
@@ -191,7 +192,7 @@ class _OneOfEach:
     """Stands in for the action API's database, of which only the families' names and labels are wanted."""
 
     def __init__(self) -> None:
-        self.counters = self.incidents = self.runs = self.deliveries = self
+        self.counters = self.incidents = self.runs = self.deliveries = self.threshold_overrides = self
 
     def all(self) -> list[tuple[str, dict[str, str], int]]:
         return [(family, dict.fromkeys(labels, ""), 0) for family, _, _, labels in COUNTERS]
@@ -201,6 +202,9 @@ class _OneOfEach:
 
     def count_by_channel(self) -> dict[tuple[str, str], int]:
         return {("", "waiting"): 0}
+
+    def present(self, *, now: float) -> list[ThresholdOverride]:
+        return [ThresholdOverride("", "", "", 0, set_by="", set_at=now, until=None, comment="")]
 
 
 PERMISSIONS = f"""# Permissions

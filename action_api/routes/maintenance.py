@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 
 from action_api import maintenance as periods
-from action_api.alertmanager import Alertmanager, Silence, SilenceNotFound
+from action_api.alertmanager import Silence, SilenceNotFound
 from action_api.auth.sessions import Visitor, needs_role, signed_in
 from action_api.neighbours import NeighbourUnavailable
 from action_api.routes.display import utc
@@ -73,8 +73,9 @@ def begin() -> Response:
         scope = _scope(wanted)
         seconds, comment = periods.seconds_of(wanted.duration), periods.comment_of(wanted.comment)
         silence_id = periods.start(
-            _alertmanager(), scope, seconds=seconds, comment=comment, created_by=person.user.name, now=moment
-        )
+            services().settings.alertmanager_urls, scope,
+            seconds=seconds, comment=comment, created_by=person.user.name, now=moment,
+        )  # fmt: skip
     except periods.NotPossible as error:
         return make_response(_page(wanted, problem=f"{error}."), 422)
     except NeighbourUnavailable as error:
@@ -94,7 +95,7 @@ def end(silence_id: str) -> Response:
     person = _who_may_change()
     link = (url_for("maintenance.page"), "Back to maintenance")
     try:
-        ended = _alertmanager().end(silence_id)
+        ended = periods.end(services().settings.alertmanager_urls, silence_id)
     except SilenceNotFound as error:
         raise Refused(404, "silence_not_found", "This has ended already, or never was.", link=link) from error
     except NeighbourUnavailable as error:
@@ -129,10 +130,6 @@ def _who_may_change() -> Visitor:
     )
 
 
-def _alertmanager() -> Alertmanager:
-    return Alertmanager(services().settings.alertmanager_url)
-
-
 def _scope(wanted: Wanted) -> periods.Scope:
     """What the form is about. Raises NotPossible, also when the exporter knows that there is no such thing."""
     clusters = [cluster.name for cluster in services().settings.clusters]
@@ -165,7 +162,7 @@ def _page(wanted: Wanted, *, problem: str | None = None) -> str:
     unavailable: str | None = None
     present: tuple[Silence, ...] = ()
     try:
-        present = _alertmanager().silences()
+        present = periods.present(services().settings.alertmanager_urls)
     except NeighbourUnavailable as error:
         unavailable = str(error)
     begun = request.args.get("begun")

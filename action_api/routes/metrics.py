@@ -15,7 +15,7 @@ from flask import Blueprint, Response
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from action_api.routes.services import services
+from action_api.routes.services import now, services
 from action_api.store import Store
 from pvewatch import __version__
 
@@ -38,17 +38,18 @@ blueprint = Blueprint("metrics", __name__)
 
 @blueprint.get("/metrics")
 def metrics() -> Response:
-    """The page for Prometheus. It holds counts only: no names of guests or people."""
+    """The page for Prometheus: counts, and the ids that thresholds were set for. No names of guests or people."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(StoreCollector(services().store))
+    registry.register(StoreCollector(services().store, now()))
     return Response(generate_latest(registry), content_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 class StoreCollector:
-    """Reads all families anew at each scrape."""
+    """Reads all families as they are at `moment` (unix seconds); a scrape has one of its own."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, moment: float) -> None:
         self._store = store
+        self._moment = moment
 
     def collect(self) -> Iterator[Metric]:
         """The families, in a stable order."""
@@ -88,3 +89,11 @@ class StoreCollector:
             if delivery_state != "sent":
                 waiting.add_metric([channel, delivery_state], count)
         yield waiting
+        thresholds = GaugeMetricFamily(
+            "pvewatch_threshold_override",
+            "What alerts compare a figure with instead of pvewatch_threshold, as set at run time.",
+            labels=("cluster", "id", "figure"),
+        )
+        for override in self._store.threshold_overrides.present(now=self._moment):
+            thresholds.add_metric([override.cluster, override.id, override.figure], override.value)
+        yield thresholds

@@ -1,4 +1,7 @@
-"""For administrators: the audit log, and who may sign in. People are changed with `pvewatch user …`."""
+"""For administrators: the audit log, who may sign in, and the thresholds that were set at run time.
+
+People are changed with `pvewatch user …`, thresholds with `pvewatch threshold …`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from flask import Blueprint, render_template, request
 
 from action_api.auth.sessions import needs_role
 from action_api.routes.runs import before_id
-from action_api.routes.services import services
+from action_api.routes.services import now, services
 
 blueprint = Blueprint("people", __name__)
 
@@ -35,6 +38,15 @@ def audit() -> str:
 def people() -> str:
     """Everybody who may sign in."""
     return render_template("people.html", people=services().store.users.list())
+
+
+@blueprint.get("/thresholds")
+@needs_role("admin")
+def thresholds() -> str:
+    """What counts instead of the configured thresholds now."""
+    moment = now()
+    present = services().store.threshold_overrides.present(now=moment)
+    return render_template("thresholds.html", thresholds=present, now=moment)
 
 
 def _asked_for(field: str) -> str:

@@ -35,9 +35,11 @@ from action_api.store.records import (
     RunState,
     Session,
     StoreUnavailable,
+    ThresholdOverride,
     User,
 )
 from action_api.store.runs import Runs
+from action_api.store.thresholds import ThresholdOverrides, TooManyOverrides
 
 __all__ = [
     "DELIVERY_STATES",
@@ -62,7 +64,9 @@ __all__ = [
     "Session",
     "Store",
     "StoreUnavailable",
+    "ThresholdOverride",
     "TooManyAlerts",
+    "TooManyOverrides",
     "User",
     "open_store",
 ]
@@ -83,6 +87,7 @@ class Store:
         self.incidents = Incidents(database)
         self.deliveries = Deliveries(database)
         self.pve_alerts = PveAlerts(database)
+        self.threshold_overrides = ThresholdOverrides(database)
 
     def close(self) -> None:
         """Close all connections."""

@@ -207,3 +207,20 @@ class PveAlert:
     said_at: float
     starts_at: float
     ends_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdOverride:
+    """A threshold set at run time. Times are unix seconds.
+
+    ``id`` and ``figure`` are those of the metric pvewatch_threshold. ``until`` is None where it has to be cleared.
+    """
+
+    cluster: str
+    id: str
+    figure: str
+    value: float
+    set_by: str
+    set_at: float
+    until: float | None
+    comment: str

@@ -222,6 +222,19 @@ pve_alerts = Table(
     Column("ends_at", Double, nullable=False),
 )
 
+threshold_overrides = Table(
+    "threshold_overrides",
+    metadata,
+    Column("cluster", String(63), primary_key=True),
+    Column("id", String(255), primary_key=True),
+    Column("figure", String(64), primary_key=True),
+    Column("value", Double, nullable=False),
+    Column("set_by", String(64), nullable=False),
+    Column("set_at", Double, nullable=False),
+    Column("until", Double),
+    Column("comment", Text, nullable=False),
+)
+
 counters = Table(
     "counters",
     metadata,

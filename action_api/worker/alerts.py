@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from action_api.neighbours import NeighbourUnavailable, ask
+from action_api.neighbours import NeighbourUnavailable, ask, first_answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +65,19 @@ def firing_alerts(prometheus_url: str, cluster: str, *, timeout_seconds: float) 
 
 
 def alert_state(
-    alertmanager_url: str, *, alertname: str, cluster: str, guest_id: str, timeout_seconds: float
+    alertmanager_urls: Sequence[str], *, alertname: str, cluster: str, guest_id: str, timeout_seconds: float
 ) -> AlertState:
     """Whether Alertmanager knows the guest's alert, and what silences or inhibits it. Raises NeighbourUnavailable.
 
+    Of several the first that answers counts; all of them together have `timeout_seconds`.
     By hand: amtool alert query --inhibited --silenced alertname=GuestHeartbeatMissing cluster=home id=qemu/100
     """
     filters = [f'alertname="{alertname}"', f'cluster="{cluster}"', f'id="{guest_id}"']
+    seconds = timeout_seconds / len(alertmanager_urls)
+    return first_answer(alertmanager_urls, lambda url: _alert_state(url, filters, seconds))
+
+
+def _alert_state(alertmanager_url: str, filters: Sequence[str], timeout_seconds: float) -> AlertState:
     document = ask(
         "Alertmanager", f"{alertmanager_url}/api/v2/alerts", params={"filter": filters}, timeout_seconds=timeout_seconds
     )

@@ -83,7 +83,7 @@ class Evidence:
                 "inventory": self.inventory,
                 "prometheus": lambda: firing_alerts(self._settings.prometheus_url, cluster, timeout_seconds=seconds),
                 "alertmanager": lambda: alert_state(
-                    self._settings.alertmanager_url,
+                    self._settings.alertmanager_urls,
                     alertname=incident.alertname,
                     cluster=cluster,
                     guest_id=incident.guest_id,

@@ -52,6 +52,7 @@ class Layout:
     action_api: Target
     prometheus: Target
     alertmanager: Target
+    more_alertmanagers: tuple[Target, ...]
     blackbox: Target
     rules: str
     webhook_secret: str
@@ -63,12 +64,14 @@ class Layout:
 
 def layout(settings: Settings, name: LayoutName, out: Path) -> Layout:
     """The layout `name`; `out` is where the files of the native one lie."""
+    more_alertmanagers = tuple(map(Target.of, settings.alertmanager_urls[1:]))
     if name == "compose":
         return Layout(
             exporter=Target("http", "exporter:9221"),
             action_api=Target("http", "action-api:9280"),
             prometheus=Target("http", "prometheus:9090"),
             alertmanager=Target("http", "alertmanager:9093"),
+            more_alertmanagers=more_alertmanagers,
             blackbox=Target("http", "blackbox:9115"),
             rules="/etc/prometheus/rules/*.yml",
             webhook_secret=f"/etc/{WEBHOOK_SECRET_COPY}",
@@ -83,6 +86,7 @@ def layout(settings: Settings, name: LayoutName, out: Path) -> Layout:
         action_api=Target.of(settings.action_api_url),
         prometheus=Target.of(settings.prometheus_url),
         alertmanager=Target.of(settings.alertmanager_url),
+        more_alertmanagers=more_alertmanagers,
         blackbox=Target.of(settings.blackbox_url),
         rules=str(out / "prometheus" / "rules" / "*.yml"),
         webhook_secret=str(internal_secret_file(settings.data_dir, "webhook").absolute()),

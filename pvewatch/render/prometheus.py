@@ -29,10 +29,11 @@ def prometheus_config(settings: Settings, layout: Layout) -> dict[str, Any]:
         "alerting": {
             "alertmanagers": [
                 {
-                    "scheme": layout.alertmanager.scheme,
-                    "path_prefix": layout.alertmanager.prefix or "/",
-                    "static_configs": [{"targets": [layout.alertmanager.address]}],
+                    "scheme": target.scheme,
+                    "path_prefix": target.prefix or "/",
+                    "static_configs": [{"targets": [target.address]}],
                 }
+                for target in (layout.alertmanager, *layout.more_alertmanagers)
             ]
         },
         "scrape_configs": [
@@ -40,7 +41,7 @@ def prometheus_config(settings: Settings, layout: Layout) -> dict[str, Any]:
             {**_job("pvewatch", layout.exporter), "honor_labels": True},
             _job("pvewatch-action-api", layout.action_api),
             _job("prometheus", layout.prometheus),
-            _job("alertmanager", layout.alertmanager),
+            _job("alertmanager", layout.alertmanager, *layout.more_alertmanagers),
             _job("blackbox", layout.blackbox),
             _probes(settings, layout),
         ],
@@ -80,13 +81,21 @@ def _probes(settings: Settings, layout: Layout) -> dict[str, Any]:
     }
 
 
-def _job(name: str, target: Target) -> dict[str, Any]:
+def _job(name: str, target: Target, *more: Target) -> dict[str, Any]:
     job: dict[str, Any] = {"job_name": name}
     if target.scheme != "http":
         job["scheme"] = target.scheme
     if target.prefix:
         job["metrics_path"] = f"{target.prefix}/metrics"
-    return {**job, "static_configs": [{"targets": [target.address]}]}
+    # These labels are Prometheus' own way for a target that differs from its job.
+    others = [
+        {
+            "targets": [other.address],
+            "labels": {"__scheme__": other.scheme, "__metrics_path__": f"{other.prefix}/metrics"},
+        }
+        for other in more
+    ]
+    return {**job, "static_configs": [{"targets": [target.address]}, *others]}
 
 
 def prometheus_flags(settings: Settings) -> list[str]:

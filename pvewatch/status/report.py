@@ -72,16 +72,18 @@ class Status:
 
 def status_of(settings: Settings, *, clock: Callable[[], float] = time.time) -> Status:
     """Ask every part at once; takes a little more than ASK_SECONDS at most. Raises nothing: silence is a finding."""
-    with ThreadPoolExecutor(max_workers=6) as pool:
+    with ThreadPoolExecutor(max_workers=5 + len(settings.alertmanager_urls)) as pool:
         exporter = pool.submit(_exporter, settings)
         figures = pool.submit(_clusters, settings)
         action_api = pool.submit(_action_api, settings, clock)
         prometheus = pool.submit(_prometheus, settings)
-        alertmanager = pool.submit(_alertmanager, settings)
+        alertmanagers = [pool.submit(_alertmanager, address) for address in settings.alertmanager_urls]
         grafana = pool.submit(_grafana, settings)
     pages, queues = action_api.result()
-    told, warnings = alertmanager.result()
-    parts = [exporter.result(), *pages, prometheus.result(), told, grafana.result()]
+    told = [alertmanager.result() for alertmanager in alertmanagers]
+    parts = [exporter.result(), *pages, prometheus.result(), *(part for part, _ in told), grafana.result()]
+    # The members of a cluster have one configuration, and what is wrong with it is said once.
+    warnings = list(dict.fromkeys(warning for _, found in told for warning in found))
     return Status(parts, figures.result(), queues, warnings)
 
 
@@ -196,8 +198,7 @@ def _prometheus(settings: Settings) -> Part:
     return Part("Prometheus", address, "ok", version, f"reads {len(targets)} targets")
 
 
-def _alertmanager(settings: Settings) -> tuple[Part, list[str]]:
-    address = settings.alertmanager_url
+def _alertmanager(address: str) -> tuple[Part, list[str]]:
     try:
         answer = get_json(f"{address}/api/v2/status")
         version = answer["versionInfo"]["version"]

@@ -9,6 +9,7 @@ import pyotp
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from action_api.store import ThresholdOverride
 from tests.action_api.web.site import PASSWORD, SECRETS
 from tests.browser.conftest import INSTALLER_TOKEN, LiveSite
 
@@ -30,6 +31,7 @@ PAGES = (
     "/maintenance?cluster=alpha&id=lxc/210",
     "/audit",
     "/people",
+    "/thresholds",
     "/account/second-factor",
 )
 
@@ -94,6 +96,12 @@ def test_every_page_fits_and_complains_of_nothing(live: LiveSite, page: Page, tm
         alert_started_at=now, now=now,
     )  # fmt: skip
     live.store.runs.record_refusal(incident.id, "reset", "cool_down", "The last attempt was 3 minutes ago.", now=now)
+    live.store.threshold_overrides.set(
+        ThresholdOverride(
+            "alpha", "storage/pve1/local-backup-pool", "storage_usage_ratio", 0.97,
+            set_by="root (command line)", set_at=now, until=now + 86_400, comment="until the new disks are in " * 5,
+        )
+    )  # fmt: skip
     sign_in(page, "Alice")
     give_code(page, SECRETS["Alice"], "Go on")
     expect(page.get_by_role("heading", name="Overview")).to_be_visible()

@@ -13,12 +13,15 @@ import yaml
 
 from action_api.pve_alerts import alert_of
 from action_api.schemas.pve_notification import PveNotification
+from action_api.thresholds import FIGURES
 from exporter.heartbeats.metrics import families as heartbeats
 from exporter.service import TABLES
+from exporter.thresholds import HEARTBEAT_AGE
 from pvewatch.config import Settings
 from pvewatch.render import durations, runbook_url
 from pvewatch.render.alertmanager import GUEST_ALERTS
 from pvewatch.render.links import DEFAULT_GRAFANA_URL, DEFAULT_PUBLIC_URL
+from pvewatch.settings_alerting import GuestThresholds, NodeThresholds, StorageThresholds
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNBOOKS = ROOT / "docs" / "runbooks"
@@ -43,11 +46,11 @@ ACTION_API_METRICS = {
     "pvewatch_incidents",
     "pvewatch_logins_total",
     "pvewatch_refusals_total",
+    # For the thresholds that were set at run time; without any it has no series.
+    "pvewatch_threshold_override",
     "pvewatch_webhooks_total",
     "pvewatch_worker_last_seen_timestamp_seconds",
 }
-# Told by the action API when a threshold is set at run time; absent otherwise.
-OVERRIDES = {"pvewatch_threshold_override"}
 
 
 def documents(folder: str, pattern: str = "*.yml") -> list[Any]:
@@ -234,13 +237,21 @@ def test_every_metric_that_rules_dashboards_and_runbooks_name_is_exposed() -> No
     exposed = {name for page in pages for name in re.findall(r"^(?:# TYPE )?(\w+)[{ ]", page, re.MULTILINE)}
     exposed |= {metric.name for _, table in TABLES for metric in table}
     exposed |= {family.name for family in heartbeats({}, {}, {}, now=0, timeout=1)}
-    known = exposed | set(RECORDS) | FOREIGN_METRICS | ACTION_API_METRICS | OVERRIDES
+    known = exposed | set(RECORDS) | FOREIGN_METRICS | ACTION_API_METRICS
     unknown = {}
     for where, expr in expressions():
         text = json.loads(expr) if expr.startswith('"') else expr
         if missing := metric_names(text) - known - LABELS:
             unknown[where] = missing
     assert unknown == {}
+
+
+def test_whatever_rules_compare_with_is_configured_and_can_be_set_at_run_time() -> None:
+    models = (GuestThresholds, NodeThresholds, StorageThresholds)
+    configured = {HEARTBEAT_AGE} | {figure for model in models for figure in model.model_fields}
+    assert set(FIGURES) == configured
+    used = {figure for rule in RULES for figure in re.findall(r'pvewatch:threshold\{figure="(\w+)"', rule["expr"])}
+    assert used == configured
 
 
 def test_the_action_api_exposes_what_dashboards_name() -> None:

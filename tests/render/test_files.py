@@ -66,6 +66,29 @@ def test_the_native_files_use_the_configured_addresses(tmp_path: Path) -> None:
     assert config["alerting"]["alertmanagers"][0]["static_configs"] == [{"targets": ["127.0.0.1:19093"]}]
 
 
+@pytest.mark.parametrize("layout", ["native", "compose"])
+def test_every_alertmanager_is_told_and_watched(tmp_path: Path, layout: str) -> None:
+    more = ["https://b.example/alerts/", "http://c.example:9093"]
+    out = render(tmp_path, layout, alertmanager={"url": "http://a.example:9093", "more_urls": more})
+    config = loaded(out / "prometheus" / "prometheus.yml")
+    first = "alertmanager:9093" if layout == "compose" else "a.example:9093"
+    told = [
+        (entry["scheme"], entry["static_configs"][0]["targets"][0], entry["path_prefix"])
+        for entry in config["alerting"]["alertmanagers"]
+    ]
+    assert told == [("http", first, "/"), ("https", "b.example:443", "/alerts"), ("http", "c.example:9093", "/")]
+    (job,) = (job for job in config["scrape_configs"] if job["job_name"] == "alertmanager")
+    assert job["static_configs"] == [
+        {"targets": [first]},
+        {"targets": ["b.example:443"], "labels": {"__scheme__": "https", "__metrics_path__": "/alerts/metrics"}},
+        {"targets": ["c.example:9093"], "labels": {"__scheme__": "http", "__metrics_path__": "/metrics"}},
+    ]
+    if layout == "native":
+        command = [str(tools.find("promtool")), "check", "config", str(out / "prometheus" / "prometheus.yml")]
+        done = subprocess.run(command, capture_output=True, check=False, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_rules_are_the_shipped_ones_where_nothing_is_configured(tmp_path: Path) -> None:
     out = render(tmp_path)
     for shipped in (ROOT / "prometheus" / "rules").glob("*.yml"):

@@ -63,15 +63,15 @@ def prometheus(config: Path, storage: Path, *flags: str) -> Iterator[str]:
 
 
 @contextmanager
-def alertmanager(config: Path, storage: Path, *, url: str | None = None) -> Iterator[str]:
-    """An Alertmanager with this configuration, at `url` or on a free port."""
+def alertmanager(config: Path, storage: Path, *cluster: str, url: str | None = None) -> Iterator[str]:
+    """An Alertmanager with this configuration, at `url` or on a free port; in no cluster unless the flags say so."""
     url = url or f"http://127.0.0.1:{free_port()}"
     command = [
         str(tools.find("alertmanager")),
         f"--config.file={config}",
         f"--storage.path={storage}",
         f"--web.listen-address={url.removeprefix('http://')}",
-        "--cluster.listen-address=",
+        *(cluster or ("--cluster.listen-address=",)),
     ]
     with running(command, url, storage.parent / "alertmanager.log") as address:
         yield address

@@ -204,6 +204,22 @@ def test_alerts_that_nobody_gets_are_a_warning(stack: Stack) -> None:
     assert "warning: alerts are sent to nobody: the receiver people of Alertmanager has no channel" in result.output
 
 
+def test_each_alertmanager_of_several_is_asked(stack: Stack) -> None:
+    file = stack.folder / "pvewatch.yaml"
+    document = yaml.safe_load(file.read_text())
+    document["alertmanager"]["more_urls"] = ["http://127.0.0.1:9"]
+    file.write_text(yaml.safe_dump(document))
+
+    result = stack.status("--json")
+
+    assert result.exit_code == 1
+    found = [part for part in json.loads(result.output)["parts"] if part["name"] == "Alertmanager"]
+    assert [(part["address"], part["state"]) for part in found] == [
+        (document["alertmanager"]["url"], "ok"),
+        ("http://127.0.0.1:9", "bad"),
+    ]
+
+
 def test_another_program_on_the_port_is_told_from_ours(stack: Stack) -> None:
     file = stack.folder / "pvewatch.yaml"
     document = yaml.safe_load(file.read_text())

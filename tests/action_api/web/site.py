@@ -114,7 +114,9 @@ def heartbeat(*, silent: bool) -> HeartbeatEntry:
     )
 
 
-def settings_for(folder: Path, alertmanager_url: str = "http://127.0.0.1:1", **action_api: object) -> Settings:
+def settings_for(
+    folder: Path, alertmanager_url: str = "http://127.0.0.1:1", *more_urls: str, **action_api: object
+) -> Settings:
     """Settings with both clusters, and a data directory below `folder`."""
     return Settings.model_validate(
         {
@@ -122,7 +124,7 @@ def settings_for(folder: Path, alertmanager_url: str = "http://127.0.0.1:1", **a
             "data_dir": folder,
             "action_api": action_api,
             # Whatever answers on this machine's own Alertmanager port is none of these tests' business.
-            "alertmanager": {"url": alertmanager_url},
+            "alertmanager": {"url": alertmanager_url, "more_urls": more_urls},
         }
     )
 

@@ -129,7 +129,7 @@ class Told:
         self.site = Site(folder, store, settings=settings_for(folder, url))
         self.site.clock.now = time.time()
         self.store = store
-        self.sender = Sender(store, Alertmanager(url), self.site.clock)
+        self.sender = Sender(store, [Alertmanager(url)], self.site.clock)
 
     def post(self, body: str | bytes, *, path: str = PATH, token: str | None = TOKEN) -> TestResponse:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -207,7 +207,7 @@ def test_what_is_said_while_alertmanager_is_away_is_told_when_it_is_back(
     assert told.say(BACKUP_FAILED).status_code == 202
     assert not told.sender.send()
     with running(tmp_path / "first", people, url=url):
-        sender = Sender(store, Alertmanager(url), told.site.clock).start()
+        sender = Sender(store, [Alertmanager(url)], told.site.clock).start()
         try:
             wait_until(lambda: len(known_to(url)) == 1, "what was said before")
             assert told.say(UPDATES).status_code == 202
@@ -219,6 +219,26 @@ def test_what_is_said_while_alertmanager_is_away_is_told_when_it_is_back(
         assert known_to(url) == [], "Alertmanager forgets alerts when it ends"
         assert told.sender.send()
         wait_until(lambda: len(known_to(url)) == 2, "an Alertmanager that was started anew to know both")
+
+
+def test_each_alertmanager_is_told_and_one_that_is_away_spoils_nothing(
+    tmp_path: Path, store: Store, receiver: tuple[str, Receiver], caplog: pytest.LogCaptureFixture
+) -> None:
+    people, _ = receiver
+    away = f"http://127.0.0.1:{free_port()}"
+    told = Told(tmp_path, store)
+    with running(tmp_path / "one", people) as one, running(tmp_path / "two", people) as two:
+        sender = Sender(store, [Alertmanager(url) for url in (one, away, two)], told.site.clock)
+        assert told.say(BACKUP_FAILED).status_code == 202
+        for _ in range(2):
+            assert sender.send(), "told: two of three have taken it"
+        wait_until(lambda: [len(known_to(url)) for url in (one, two)] == [1, 1], "both to know it")
+        warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        assert [away in warning for warning in warnings] == [True], "said once, not every minute"
+        with running(tmp_path / "three", people, url=away):
+            assert sender.send()
+            wait_until(lambda: len(known_to(away)) == 1, "the one that was away to know it")
+    assert not sender.send(), "none of them is there"
 
 
 @pytest.mark.parametrize("token", [None, "", "wrong", "webhook-secret-of-this-test", TOKEN.upper(), "\u00fc"])

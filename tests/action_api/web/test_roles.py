@@ -32,6 +32,7 @@ PAGES = [
     ("/runbooks/GuestHeartbeatMissing", (200, 200, 200, 200)),
     ("/audit", (200, 403, 403, 303)),
     ("/people", (200, 403, 403, 303)),
+    ("/thresholds", (200, 403, 403, 303)),
     ("/account/second-factor", (200, 200, 200, 303)),
     ("/api/v1/me", (200, 200, 200, 401)),
     ("/api/v1/guests", (200, 200, 200, 401)),
