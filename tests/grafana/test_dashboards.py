@@ -75,6 +75,13 @@ def test_a_mistyped_key_is_noticed() -> None:
 
 
 @each_dashboard
+def test_a_mark_is_there_once_however_many_targets_tell_of_it(built: Built) -> None:
+    for entry in built.document["annotations"]["list"]:
+        assert entry["expr"].count("max by (") >= 1, entry["name"]
+        assert "instance" not in entry["expr"], entry["name"]
+
+
+@each_dashboard
 def test_the_rules_are_kept(built: Built) -> None:
     assert [str(problem) for problem in lint(built.document)] == []
 
