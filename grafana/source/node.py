@@ -76,7 +76,7 @@ def _first_row() -> Row:
                 [Query(share("pve_memory_usage_bytes", "pve_memory_size_bytes", ONE_NODE))],
                 unit="percentunit",
                 maximum=1,
-                steps=limits.MEMORY_RATIO,
+                steps=limits.NODE_MEMORY_RATIO,
                 no_value=OFFLINE,
             ),
             house.stat_panel(
@@ -99,7 +99,7 @@ def _first_row() -> Row:
                 [Query(share("pve_node_rootfs_usage_bytes", "pve_node_rootfs_size_bytes", ONE_NODE))],
                 unit="percentunit",
                 maximum=1,
-                steps=limits.STORAGE_RATIO,
+                steps=limits.ROOT_DISK_RATIO,
                 no_value=OFFLINE,
             ),
             house.stat_panel(
@@ -214,7 +214,7 @@ def _load() -> Row:
                 ],
                 unit="percentunit",
                 maximum=1,
-                steps=limits.STORAGE_RATIO,
+                steps=limits.ROOT_DISK_RATIO,
                 width=8,
                 no_value=OFFLINE,
             ),
@@ -251,7 +251,7 @@ def _guests() -> Row:
                 [
                     *guest_columns(),
                     Column("Value #B", "Cores in use", unit="none", decimals=1),
-                    ratio("Value #C", "Memory", limits.MEMORY_RATIO),
+                    ratio("Value #C", "Memory", limits.GUEST_MEMORY_RATIO),
                     Column("Value #D", "Memory size", unit="bytes", decimals=1),
                     Column("Value #E", "Uptime", unit="s", decimals=0),
                     Column("lock", "Lock", may_be_absent="no guest is locked"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -295,7 +296,39 @@ def test_every_rule_can_turn_red() -> None:
     assert {rule for rule, _ in BUNDLE_BREAKS} == set(BUNDLE_RULES)
 
 
-def test_the_age_at_which_figures_are_red_is_the_one_at_which_the_alert_fires() -> None:
-    rules = yaml.safe_load((ROOT / "prometheus" / "rules" / "exporter.yml").read_text(encoding="utf-8"))
-    blind = next(rule for group in rules["groups"] for rule in group["rules"] if rule["alert"] == "ExporterBlind")
-    assert f"> {limits.FIGURES_AGE_SECONDS}" in blind["expr"]
+RULES_BY_NAME: dict[str, dict[str, Any]] = {
+    rule["alert"]: rule
+    for path in (ROOT / "prometheus" / "rules").glob("*.yml")
+    for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
+    for rule in group["rules"]
+    if "alert" in rule
+}
+
+
+@pytest.mark.parametrize(
+    ("alert", "compares"),
+    [
+        ("ExporterBlind", f"> {limits.FIGURES_AGE_SECONDS}"),
+        ("GuestClockOff", f"> {limits.GUEST_CLOCK_OFF_SECONDS}"),
+        ("GuestClockOff", f"< -{limits.GUEST_CLOCK_OFF_SECONDS}"),
+        ("NodeClockOff", f"> {limits.NODE_CLOCK_OFF_SECONDS}"),
+        ("NodeClockOff", f"< -{limits.NODE_CLOCK_OFF_SECONDS}"),
+        ("NodeCertificateExpiring", f"< {limits.ENDS_SOON_DAYS} * 86400"),
+        ("NodeVersionsMixed", "> 1"),
+        ("StorageFillingUp", f"[1d], {limits.FILLING_UP_DAYS} * 86400"),
+        ("BackupMissing", f"> {limits.BACKUP_MISSING_SECONDS}"),
+        ("StorageFull", 'figure="storage_usage_ratio"'),
+        ("NodeRootDiskFilling", 'figure="node_rootfs_ratio"'),
+        ("GuestFilesystemFilling", 'figure="guest_filesystem_ratio"'),
+        ("NodeMemoryHigh", 'figure="node_memory_ratio"'),
+        ("GuestMemoryHigh", 'figure="guest_memory_ratio"'),
+        ("NodeIoWaitHigh", 'figure="node_io_wait_ratio"'),
+        ("GuestSnapshotsOld", 'figure="guest_snapshot_age_seconds"'),
+    ],
+)
+def test_what_a_dashboard_draws_in_red_is_what_an_alert_compares_with(alert: str, compares: str) -> None:
+    assert re.search(rf"{re.escape(compares)}(?!\d)", RULES_BY_NAME[alert]["expr"])
+
+
+def test_a_backup_run_is_late_when_its_alert_fires() -> None:
+    assert RULES_BY_NAME["BackupMissing"]["for"] == f"{limits.BACKUP_LATE_HOURS}h"
