@@ -100,8 +100,8 @@ class Seen:
 
 
 @contextmanager
-def watched(folder: Path) -> Iterator[Seen]:
-    """A Prometheus that has seen every scenario with clusters."""
+def watched(folder: Path, *, scrapes: int = 5) -> Iterator[Seen]:
+    """A Prometheus that has seen every scenario with clusters, for so many scrapes or more: one a second, under 60."""
     with ExitStack() as kept, ExitStack() as stack:
         clusters, simulators = [], {}
         for name, chosen in CLUSTERS.items():
@@ -123,7 +123,7 @@ def watched(folder: Path) -> Iterator[Seen]:
         url = kept.enter_context(prometheus(config, folder / "history"))
         wait_until(lambda: _value(url, _SEEN_BEFORE) == len(CLUSTERS), "all clusters in Prometheus", 60)
         _happen(simulators)
-        seen = _await(url, (_ARRIVED, 1), (_BACKED_UP, len(CLUSTERS)), (_FIRING, 2), (_SCRAPED, 5))
+        seen = _await(url, (_ARRIVED, 1), (_BACKED_UP, len(CLUSTERS)), (_FIRING, 2), (_SCRAPED, scrapes))
         # What was seen stays; the rest would only take time from the queries.
         stack.close()
         yield seen

@@ -38,6 +38,18 @@ def test_every_committed_dashboard_has_a_source() -> None:
     assert {path.name for path in COMMITTED.glob("*.json")} == {built.file_name for built in BUILT.values()}
 
 
+@each_dashboard
+def test_a_dashboard_has_a_small_preview_that_the_documentation_calls_one(built: Built) -> None:
+    uid = built.document["uid"]
+    picture = (ROOT / "docs" / "previews" / f"{uid}.png").read_bytes()
+    assert picture[:8] == b"\x89PNG\r\n\x1a\n"
+    assert int.from_bytes(picture[16:20], "big") == 1200
+    assert len(picture) < 120_000
+    page = (ROOT / "docs" / "grafana.md").read_text(encoding="utf-8")
+    assert f"(previews/{uid}.png)" in page
+    assert "The previews are **not screenshots**" in page
+
+
 def test_no_two_dashboards_share_a_title() -> None:
     assert len({built.document["title"] for built in BUILT.values()}) == len(BUILT)
 
