@@ -11,6 +11,8 @@ from typing import Any
 
 from preview_values import COLOURS, mapped, shown, written
 
+from grafana.source.contract import series_name
+
 LINES = ("#1f60c4", "#d9730d", "#7c2ea3", "#0f7f8c", "#b5891a", "#9b3b5a", "#5a6b7b", "#3d8f5f", "#c4562a", "#4a4ad0")
 LEGEND_ENTRIES = 8
 ROW_HEIGHT = 22
@@ -40,14 +42,13 @@ class Answered:
         """Name and points of every series, in the order of the queries."""
         legends = {target["refId"]: target.get("legendFormat") or "" for target in self.panel["targets"]}
         return [
-            (_name(legends[ref], one["metric"]), [(float(t), float(v)) for t, v in one.get("values") or [one["value"]]])
+            (
+                series_name(legends[ref], one["metric"]),
+                [(float(t), float(v)) for t, v in one.get("values") or [one["value"]]],
+            )
             for ref, series in self.answers.items()
             for one in series
         ]
-
-
-def _name(legend: str, labels: dict[str, str]) -> str:
-    return re.sub(r"{{(\w+)}}", lambda match: labels.get(match[1], ""), legend)
 
 
 def drawn(answered: Answered) -> str:
