@@ -117,9 +117,9 @@ def _brake() -> Panel:
         6,
         "Silent together",
         "Share of running guests with an agent that are silent, in the cluster where it is highest "
-        "(pvewatch_heartbeat_last_seen_timestamp_seconds). The brake: at automation.max_silent_ratio (usually one "
-        "half, and three guests) nothing is done automatically, as then it is not the guests. Such refusals have the "
-        "reason many_silent.",
+        "(pvewatch_heartbeat_last_seen_timestamp_seconds). The brake: at automation.max_silent_ratio (usually half, "
+        "and three guests) nothing is done automatically, as then it is not the guests. Such refusals have the reason "
+        "many_silent.",
         [
             Query(
                 f"max((count by (cluster) ({silent}) or 0 * count by (cluster) ({heard})) "

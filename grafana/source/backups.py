@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grafana.source import house, limits, links, marks, variables
 from grafana.source.board import Built, Column, Panel, Query, Row
-from grafana.source.listed import cluster_column, guest_columns, listed, node_column
+from grafana.source.listed import GUESTS_LISTED, cluster_column, guest_columns, listed, node_column
 from grafana.source.promql import IN_CLUSTER, TEMPLATES, most, with_label
 from grafana.source.scenarios import BACKUP_FAILED, BACKUP_JOBS, REPLICATION, SEEN
 
@@ -18,6 +18,7 @@ NO_SUCCESS = "no backup has ended well yet"
 ON_OFF = {"1": ("On", limits.WELL), "0": ("Off", limits.LOOK)}
 NONE_LOCKED = f"0 * max by (cluster) (pve_collector_success{{{with_label('collector', 'resources')}}} == 1)"
 LATEST_SYNC = f"({most('pve_replication_last_sync_timestamp_seconds')} > 0)"
+NO_SNAPSHOT = "no guest has a snapshot"
 
 
 def backups() -> Built:
@@ -37,6 +38,7 @@ def backups() -> Built:
             Row([_jobs()], number=30, title="Backup jobs"),
             Row([_ended(), _running()], number=31, title="Backups over time"),
             Row([_replicas(), _lag(), _failures()], number=32, title="Replication", collapsed=True),
+            Row([_snapshots()], number=33, title="Snapshots", collapsed=True),
         ],
     )
 
@@ -318,4 +320,28 @@ def _failures() -> Panel:
         unit="none",
         many=True,
         no_value=REPLICATION.absent,
+    )
+
+
+def _snapshots() -> Panel:
+    return house.table_panel(
+        15,
+        "Oldest snapshots",
+        f"Guests by the age of their oldest snapshot, {GUESTS_LISTED} at most, and how many each has "
+        "(pve_guest_snapshot_oldest_timestamp_seconds, pve_guest_snapshots). A snapshot is no backup: it grows with "
+        "every change, and the backup of a full storage fails.",
+        [
+            Query(listed(f"time() - {most('pve_guest_snapshot_oldest_timestamp_seconds')}"), may_be_empty=NO_SNAPSHOT),
+            Query(f"{most('pve_guest_snapshots')} > 0", may_be_empty=NO_SNAPSHOT),
+        ],
+        [
+            *guest_columns(),
+            Column("Value #A", "Oldest", unit="s", decimals=0, steps=limits.SNAPSHOT_AGE, colored=True),
+            Column("Value #B", "Snapshots", unit="none", decimals=0),
+        ],
+        hidden=["id"],
+        sort_by="Oldest",
+        descending=True,
+        no_value=NO_SNAPSHOT,
+        height=8,
     )

@@ -167,7 +167,7 @@ def _clusters() -> Panel:
             ratio("Value #B", "CPU used"),
             Column("Value #C", "CPUs promised", unit="none", decimals=2),
             Column("Value #D", "Memory", unit="bytes", decimals=0),
-            ratio("Value #E", "Memory used", limits.MEMORY_RATIO),
+            ratio("Value #E", "Memory used", limits.NODE_MEMORY_RATIO),
             Column("Value #F", "Memory promised", unit="none", decimals=2, steps=limits.MEMORY_PROMISED, colored=True),
             ratio("Value #G", "Used with one node less", limits.ONE_NODE_LESS),
             Column(
@@ -179,7 +179,7 @@ def _clusters() -> Panel:
                 colored=True,
             ),
             ratio("Value #I", "Storage used", limits.STORAGE_RATIO),
-            ratio("Value #J", "Memory in 90 days", limits.MEMORY_RATIO),
+            ratio("Value #J", "Memory in 90 days", limits.NODE_MEMORY_RATIO),
             ratio("Value #K", "Storage in 90 days", limits.STORAGE_RATIO),
         ],
         sort_by="Used with one node less",
@@ -210,7 +210,7 @@ def _memory() -> Panel:
         [Query(f"topk({LINES}, {MEMORY_USED})", "{{cluster}}")],
         unit="percentunit",
         maximum=1,
-        steps=limits.MEMORY_RATIO,
+        steps=limits.NODE_MEMORY_RATIO,
         many=True,
     )
 

@@ -185,8 +185,8 @@ def _nodes() -> Row:
                         "status", "State", mappings=house.value_map(NODE_STATES, ("Unknown", "purple")), colored=True
                     ),
                     ratio("Value #B", "CPU"),
-                    ratio("Value #C", "Memory", limits.MEMORY_RATIO),
-                    ratio("Value #D", "Root file system", limits.STORAGE_RATIO),
+                    ratio("Value #C", "Memory", limits.NODE_MEMORY_RATIO),
+                    ratio("Value #D", "Root file system", limits.ROOT_DISK_RATIO),
                     Column(
                         "Value #E",
                         "IO wait",
@@ -261,7 +261,7 @@ def _figures() -> Row:
                 "Share of each node's memory that is used (pve_memory_usage_bytes / pve_memory_size_bytes), the cache "
                 "of ZFS included. Above 95 % the kernel soon ends a guest: move one, or give guests less.",
                 NODE_MEMORY,
-                limits.MEMORY_RATIO,
+                limits.NODE_MEMORY_RATIO,
                 to_node,
             ),
             house.time_panel(
@@ -285,7 +285,7 @@ def _figures() -> Row:
                 [Query(MEMORY_TOP, "{{name}} ({{vmid}})")],
                 unit="percentunit",
                 maximum=1,
-                steps=limits.MEMORY_RATIO,
+                steps=limits.GUEST_MEMORY_RATIO,
                 many=True,
                 links=to_guest,
             ),

@@ -50,14 +50,15 @@ def _missing_labels(legend: str, series: list[Series]) -> set[str]:
     return {label for label in re.findall(r"{{(\w+)}}", legend) for entry in series if label not in entry["metric"]}
 
 
-def _name(legend: str, labels: Mapping[str, str]) -> str:
+def series_name(legend: str, labels: Mapping[str, str]) -> str:
+    """What a legend calls a series with these labels."""
     return re.sub(r"{{(\w+)}}", lambda match: labels.get(match[1], ""), legend)
 
 
 def wrong_names(panel: Document, answers: Mapping[str, list[Series]]) -> Iterator[str]:
     """Two lines or figures that a reader cannot tell apart."""
     legends = {target["refId"]: target.get("legendFormat", "") for target in panel.get("targets", [])}
-    names = [_name(legends[ref], entry["metric"]) for ref, series in answers.items() for entry in series]
+    names = [series_name(legends[ref], entry["metric"]) for ref, series in answers.items() for entry in series]
     if panel["type"] != "table" and len(names) > 1:
         for name in sorted({name for name in names if names.count(name) > 1}):
             yield f"two series are called {name!r}"

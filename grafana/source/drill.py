@@ -51,6 +51,11 @@ def on_node(expr: str) -> str:
     return f"({expr}) and on (cluster, id) pvewatch_guest_info{{{ON_NODE}}}"
 
 
+def of_node_guests(series: str) -> str:
+    """`series` (a selector, or a rate of one) of the guests that are on the chosen node at the end of the range."""
+    return f"max by (cluster, id) ({series} and on (cluster, id) (pvewatch_guest_info{{{ON_NODE}}} @ end()))"
+
+
 def guest_states(where: str = IN_CLUSTER) -> str:
     """Every guest with name, VMID, kind, node and its state as labels; templates left out."""
     info = f"topk by (cluster, id) (1, pvewatch_guest_info{{{where}}})"

@@ -95,7 +95,7 @@ def _first_row() -> Row:
                 [Query(share("pve_memory_usage_bytes", "pve_memory_size_bytes", ONE_GUEST))],
                 unit="percentunit",
                 maximum=1,
-                steps=limits.MEMORY_RATIO,
+                steps=limits.GUEST_MEMORY_RATIO,
                 no_value=NO_FIGURES,
             ),
             house.stat_panel(

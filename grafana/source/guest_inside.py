@@ -70,7 +70,7 @@ def configuration() -> Row:
                 32,
                 "Oldest snapshot",
                 "Age of the oldest snapshot (pve_guest_snapshot_oldest_timestamp_seconds). A snapshot is no backup: "
-                "after a week it is usually forgotten, and grows with every change of the guest.",
+                "it grows with every change of the guest, and after a month GuestSnapshotsOld reminds of it.",
                 [Query(oldest, may_be_empty=never)],
                 unit="s",
                 steps=limits.SNAPSHOT_AGE,

@@ -139,7 +139,7 @@ def _file_systems() -> Panel:
         ],
         unit="percentunit",
         maximum=1,
-        steps=limits.STORAGE_RATIO,
+        steps=limits.FILESYSTEM_RATIO,
         width=12,
         no_value=NO_GUEST_AGENT,
     )

@@ -18,6 +18,7 @@ FLEET = "pve-overview"
 ALERTS = "pve-alerts"
 BACKUPS = "pve-backups"
 AGENTS = "pve-agents"
+SERVICES = "pve-services"
 AUTOMATION = "pve-automation"
 OWN = "pve-pvewatch"
 

@@ -15,7 +15,7 @@ WRONG_UNITS = {"decbytes", "decbits", "deckbytes", "percent", "ms", "kbytes", "m
 COLOURS = {limits.WELL, limits.LOOK, limits.ACT, "text", "purple", "green"}
 # Words that are written with a capital also inside a title.
 NAMES = {"Proxmox", "Ceph", "QDevice", "Prometheus", "Alertmanager", "Linux", "Windows", "VMs", "VMIDs", "NICs", "IOs"}
-_METRIC = re.compile(r"\b((?:pve|pvewatch|process|prometheus|alertmanager)_\w+|ALERTS|up)\b")
+_METRIC = re.compile(r"\b((?:pve|pvewatch|probe|process|prometheus|alertmanager)_\w+|ALERTS|up)\b")
 _SHORTEST_DESCRIPTION = 60
 _LONGEST_HELP = 800
 
@@ -31,13 +31,7 @@ def described(document: Document) -> Iterator[tuple[str, str]]:
                 yield title, f"{word!r} has a capital: titles are written as sentences"
         if len(description) < _SHORTEST_DESCRIPTION:
             yield title, "the description says what it means, where it comes from and what is normal"
-        metrics = {
-            metric
-            for target in panel.get("targets", [])
-            for metric in re.findall(
-                r"\b((?:pve|pvewatch|process|prometheus|alertmanager)_\w+|ALERTS|up)\b", target["expr"]
-            )
-        }
+        metrics = {metric for target in panel.get("targets", []) for metric in _METRIC.findall(target["expr"])}
         if metrics and not any(metric in description for metric in metrics):
             yield title, f"the description does not name its metric ({', '.join(sorted(metrics)[:3])})"
         if re.search(r"</?\w+[^>]*>", description):

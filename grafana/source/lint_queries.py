@@ -9,7 +9,8 @@ from grafana.source.panels import Document, links, queries, shown
 
 BUILT_IN = re.compile(r"__(rate_interval|interval|range|data|field|value|series|url_time_range|from|to|all)\b")
 _RANKED = re.compile(r"\b(?:topk|bottomk)\s*(?:by \([^)]*\) )?\(\s*(?!1,)")
-_ADDED_UP = re.compile(r"\b(?:sum|count|avg)(?: by \([^)]*\))? ?\(\s*(?:rate\(|increase\()?(?:pve|pvewatch)_")
+_ADDED_UP = re.compile(r"\b(?:sum|count|avg)(?: by \([^)]*\))? ?\(\s*(?:rate\(|increase\()?(?:pve|pvewatch|probe)_")
+_OF_A_CLUSTER = re.compile(r"\b((?:pve|probe)_\w+|\w+:pve_\w+:\w+)(\{[^}]*\})?")
 _BY_GUEST = {"vmid", "name", "guest"}
 _BY_NODE = {"id", "node"}
 _LINES = ("timeseries", "state-timeline", "bargauge")
@@ -47,7 +48,7 @@ def chosen_cluster(document: Document) -> Iterator[tuple[str, str]]:
     if "cluster" not in {variable["name"] for variable in document["templating"]["list"]}:
         return
     for panel, target in queries(document):
-        for metric, selector in re.findall(r"\b(pve_\w+|\w+:pve_\w+:\w+)(\{[^}]*\})?", _without_labels(target["expr"])):
+        for metric, selector in _OF_A_CLUSTER.findall(_without_labels(target["expr"])):
             if "$cluster" not in selector:
                 yield panel["title"], f"{metric} is read of all clusters, not of the chosen ones"
 
@@ -88,9 +89,7 @@ def query_kind(document: Document) -> Iterator[tuple[str, str]]:
 def counted_once(document: Document) -> Iterator[tuple[str, str]]:
     """Where two exporters are scraped every series is there twice; `max by` comes before anything is added up."""
     for panel, target in queries(document):
-        if re.search(
-            r"\b(?:sum|count|avg)(?: by \([^)]*\))? ?\(\s*(?:rate\(|increase\()?(?:pve|pvewatch)_", target["expr"]
-        ):
+        if _ADDED_UP.search(target["expr"]):
             yield panel["title"], "counts every series twice where two exporters are scraped"
 
 

@@ -14,12 +14,13 @@ from grafana.source.drill import (
     figures,
     guest_columns,
     guest_states,
+    of_node_guests,
     on_node,
     ratio,
     share,
 )
 from grafana.source.node_services import readings, services
-from grafana.source.promql import GUEST_MEMORY, GUESTS, GUESTS_SHOWN, IN_CLUSTER, most
+from grafana.source.promql import GUEST_MEMORY, GUESTS, GUESTS_SHOWN, IN_CLUSTER, NAMES_AT_END, most
 from grafana.source.states import NODE_STATES
 
 UID = links.NODE
@@ -76,7 +77,7 @@ def _first_row() -> Row:
                 [Query(share("pve_memory_usage_bytes", "pve_memory_size_bytes", ONE_NODE))],
                 unit="percentunit",
                 maximum=1,
-                steps=limits.MEMORY_RATIO,
+                steps=limits.NODE_MEMORY_RATIO,
                 no_value=OFFLINE,
             ),
             house.stat_panel(
@@ -99,7 +100,7 @@ def _first_row() -> Row:
                 [Query(share("pve_node_rootfs_usage_bytes", "pve_node_rootfs_size_bytes", ONE_NODE))],
                 unit="percentunit",
                 maximum=1,
-                steps=limits.STORAGE_RATIO,
+                steps=limits.ROOT_DISK_RATIO,
                 no_value=OFFLINE,
             ),
             house.stat_panel(
@@ -214,7 +215,7 @@ def _load() -> Row:
                 ],
                 unit="percentunit",
                 maximum=1,
-                steps=limits.STORAGE_RATIO,
+                steps=limits.ROOT_DISK_RATIO,
                 width=8,
                 no_value=OFFLINE,
             ),
@@ -225,8 +226,11 @@ def _load() -> Row:
 def _guests() -> Row:
     cores = f"{most('pve_cpu_usage_ratio', GUESTS)} * {most('pve_cpu_usage_limit', GUESTS)}"
     lock = f'label_replace(pve_lock_state{{{IN_CLUSTER}}} == 1, "lock", "$1", "state", "(.+)")'
+    busy = " * ".join(
+        of_node_guests(f"{metric}{{{GUESTS}}}") for metric in ("pve_cpu_usage_ratio", "pve_cpu_usage_limit")
+    )
     on_disk = " + ".join(
-        f"max by (cluster, id) (rate({metric}{{{GUESTS}}}[$__rate_interval]))"
+        of_node_guests(f"rate({metric}{{{GUESTS}}}[$__rate_interval])")
         for metric in ("pve_disk_read_bytes_total", "pve_disk_written_bytes_total")
     )
     return Row(
@@ -251,7 +255,7 @@ def _guests() -> Row:
                 [
                     *guest_columns(),
                     Column("Value #B", "Cores in use", unit="none", decimals=1),
-                    ratio("Value #C", "Memory", limits.MEMORY_RATIO),
+                    ratio("Value #C", "Memory", limits.GUEST_MEMORY_RATIO),
                     Column("Value #D", "Memory size", unit="bytes", decimals=1),
                     Column("Value #E", "Uptime", unit="s", decimals=0),
                     Column("lock", "Lock", may_be_absent="no guest is locked"),
@@ -265,7 +269,7 @@ def _guests() -> Row:
                 14,
                 "Guests that use most CPU",
                 "Cores in use (pve_cpu_usage_ratio times pve_cpu_usage_limit). Together they make the node's CPU.",
-                cores,
+                busy,
                 "none",
             ),
             _busiest(
@@ -281,14 +285,13 @@ def _guests() -> Row:
 
 
 def _busiest(number: int, title: str, description: str, expr: str, unit: str) -> Panel:
-    named = f"topk by (cluster, id) (1, pvewatch_guest_info{{{ON_NODE}}})"
     return house.time_panel(
         number,
         title,
         f"{description} The {GUESTS_SHOWN} highest of this node at each moment.",
         [
             Query(
-                f"topk({GUESTS_SHOWN}, ({expr}) * on (cluster, id) group_left (name, vmid) {named})",
+                f"topk({GUESTS_SHOWN}, ({expr}) * on (cluster, id) group_left (name, vmid) {NAMES_AT_END})",
                 "{{name}} ({{vmid}})",
             )
         ],

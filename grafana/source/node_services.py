@@ -41,8 +41,8 @@ def services() -> Row:
                 17,
                 "Clock difference",
                 "The node's clock against the exporter's, good to about a second (pve_node_clock_offset_seconds). "
-                "Above 3 s look at chrony; corosync, Ceph and one-time passwords suffer. All nodes off by as much: it "
-                "is the exporter's clock.",
+                "From 3 s on look at chrony; corosync, Ceph and one-time passwords suffer. All nodes off by as much: "
+                "it is the exporter's clock.",
                 [Query(f"abs({most('pve_node_clock_offset_seconds', ONE_NODE)})")],
                 unit="s",
                 decimals=1,

@@ -139,10 +139,10 @@ def _collectors() -> Row:
                 7,
                 "Collectors over time",
                 "Each collector, all nodes together: it fails when it fails on any of them (pve_collector_success), at "
-                "most 40, those that fail first. A gap is an exporter that was not there.",
+                "most 20, those that fail first. A gap is an exporter that was not there.",
                 [
                     Query(
-                        "bottomk(40, min by (cluster, collector) (max by (cluster, collector, node) "
+                        "bottomk(20, min by (cluster, collector) (max by (cluster, collector, node) "
                         f"(pve_collector_success{{{IN_CLUSTER}}})))",
                         "{{collector}} of {{cluster}}",
                     )

@@ -25,6 +25,7 @@ STEP_SECONDS = 60
 TIMEOUT_SECONDS = 30
 # Two clusters of the fleet at once: what a variable with several values becomes. It makes no promise.
 TWO = "two clusters"
+_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::\w+)?\})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,8 @@ def resolved(expr: str, variables: dict[str, str], interval_seconds: int = 10) -
         "__interval": f"{STEP_SECONDS}s",
         "__range": f"{RANGE_SECONDS}s",
     }
-    return re.sub(r"\$\{?(\w+)(?::\w+)?\}?", lambda match: values.get(match[1], match[0]), expr)
+    # Only braces hold a format: what follows a bare variable, as in [$__range:1m], is the query's own.
+    return _VARIABLE.sub(lambda match: values.get(match[1] or match[2], match[0]), expr)
 
 
 def _prove_panel(

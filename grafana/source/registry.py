@@ -15,6 +15,7 @@ from grafana.source.guest import guest
 from grafana.source.node import node
 from grafana.source.overview import overview
 from grafana.source.own import own
+from grafana.source.services import services
 from grafana.source.storage import storage
 
 DASHBOARDS: tuple[Callable[[], Built], ...] = (
@@ -25,6 +26,7 @@ DASHBOARDS: tuple[Callable[[], Built], ...] = (
     storage,
     backups,
     agents,
+    services,
     alerts,
     automation,
     capacity,

@@ -28,6 +28,7 @@ BACKUP_FAILED = Feature("backup-failed", "no backup has failed")
 TASKS_ENDED = Feature("tasks-ended", "no task has ended since pvewatch first looked")
 SUBSCRIBED = Feature("subscribed", "no node has a subscription")
 AGENTS = Feature("agents", "no guest has an agent")
+PROBES = Feature("probes", "no guest asks to be probed")
 SILENT = Feature("silent", "every guest that has an agent reports")
 NODE_LOST = Feature("node-lost", "every node is there")
 FIRING = Feature("firing", "no alert fires")
@@ -39,7 +40,7 @@ EXPORTER = Feature("exporter", "the exporter is not scraped")
 # installation, as actions are, is there whichever cluster is chosen.
 _WATCHED = frozenset({SEEN, EXPORTER, ACTION_API, ACTED, TASKS_ENDED, BACKUP_JOBS})
 _CLUSTER = _WATCHED | {CLUSTERED, SEVERAL_NODES}
-_USED = _CLUSTER | {HA, QDEVICE, REPLICATION, SUBSCRIBED, AGENTS}
+_USED = _CLUSTER | {HA, QDEVICE, REPLICATION, SUBSCRIBED, AGENTS, PROBES}
 
 FLEET = "fleet"
 NOTHING_YET = "nothing-yet"
@@ -52,6 +53,6 @@ SCENARIOS: dict[str, frozenset[Feature]] = {
     "node-lost": _CLUSTER | {HA, NODE_LOST, FIRING},
     "migrated": _CLUSTER,
     "backup-failed": _CLUSTER | {BACKUP_FAILED},
-    "hung-guest": _CLUSTER | {AGENTS, SILENT, FIRING},
+    "hung-guest": _CLUSTER | {AGENTS, PROBES, SILENT, FIRING},
     NOTHING_YET: frozenset({EXPORTER}),
 }

@@ -103,3 +103,4 @@ REPAIR_OUTCOMES = {
 AVAILABLE = {"1": ("Available", limits.WELL), "0": ("Not available", limits.ACT)}
 ALERT_STATES = {"firing": ("Firing", limits.ACT), "pending": ("Pending", limits.LOOK)}
 COLLECTOR_SUCCESS = {"1": ("Reads", limits.WELL), "0": ("Fails", limits.ACT)}
+ANSWERS = {"1": ("Answers", limits.WELL), "0": ("Does not answer", limits.ACT)}

@@ -109,6 +109,30 @@ def test_the_links_of_an_alert_are_computed_not_typed(name: str) -> None:
     assert query in ("", scopes[0], "&".join(scopes[:2]), f"{scopes[0]}&{scopes[2]}")
 
 
+# What an alert is about, as its silence says it → the page that shows it.
+BOARDS = {
+    "&id={{ $labels.id }}": "pve-guest?var-cluster={{ $labels.cluster }}&var-guest={{ $labels.vmid }}",
+    "&node={{ $labels.node }}": "pve-node?var-cluster={{ $labels.cluster }}&var-node={{ $labels.node }}",
+}
+# Services and storages have pages of their own, beside that of their guest or node.
+OTHER_BOARDS = {
+    "ServiceProbeFailing": "pve-services?var-cluster={{ $labels.cluster }}",
+    "StorageFull": "pve-storage?var-cluster={{ $labels.cluster }}&var-storage={{ $labels.storage }}",
+    "StorageFillingUp": "pve-storage?var-cluster={{ $labels.cluster }}&var-storage={{ $labels.storage }}",
+}
+
+
+@each_alert
+def test_an_alert_leads_to_the_dashboard_of_what_it_is_about(name: str) -> None:
+    notes = ALERTS[name]["annotations"]
+    board = notes["dashboard_url"].removeprefix(f"{DEFAULT_GRAFANA_URL}/d/")
+    _, _, about = notes["silence_url"].partition("cluster={{ $labels.cluster }}")
+    if about:
+        assert board == OTHER_BOARDS.get(name, BOARDS[about])
+    # What is about a cluster opens with that cluster chosen.
+    assert ("cluster=" in notes["silence_url"]) == ("var-cluster={{ $labels.cluster }}" in board)
+
+
 @each_alert
 def test_an_alert_about_a_guest_gets_its_labels_as_all_do(name: str) -> None:
     about_a_guest = "id={{ $labels.id }}" in ALERTS[name]["annotations"]["silence_url"]

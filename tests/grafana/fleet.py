@@ -59,16 +59,36 @@ pvewatch_actions_total{action="start",origin="person",outcome="failed"} 1
 # TYPE pvewatch_incidents gauge
 pvewatch_incidents{state="open"} 1
 pvewatch_incidents{state="recovered"} 4
+pvewatch_incidents{state="cleared"} 0
+pvewatch_incidents{state="exhausted"} 0
 # TYPE pvewatch_action_queue_length gauge
-pvewatch_action_queue_length{state="queued"} 1
-pvewatch_action_queue_length{state="running"} 0
+pvewatch_action_queue_length{state="pending"} 1
+pvewatch_action_queue_length{state="claimed"} 0
+pvewatch_action_queue_length{state="executing"} 0
+pvewatch_action_queue_length{state="following"} 2
 # TYPE pvewatch_refusals_total counter
 pvewatch_refusals_total{reason="cool_down"} 2
 # TYPE pvewatch_logins_total counter
-pvewatch_logins_total{outcome="succeeded"} 2
+pvewatch_logins_total{outcome="accepted"} 2
 # TYPE pvewatch_webhooks_total counter
 pvewatch_webhooks_total{outcome="accepted"} 3
 """
+
+# What the blackbox exporter tells of the services of two clusters, with the labels that the job gives them.
+PROBES_PAGE = b"""\
+# TYPE probe_success gauge
+probe_success{cluster="healthy",id="qemu/100",probe="https:8443/health",instance="https://192.0.2.10:8443/health"} 1
+probe_success{cluster="healthy",id="qemu/101",probe="icmp",instance="192.0.2.11"} 1
+probe_success{cluster="hung-guest",id="qemu/100",probe="tcp:22",instance="192.0.2.20:22"} 1
+probe_success{cluster="hung-guest",id="qemu/101",probe="http",instance="http://192.0.2.21:80/"} 0
+# TYPE probe_duration_seconds gauge
+probe_duration_seconds{cluster="healthy",id="qemu/100",probe="https:8443/health",instance="https://192.0.2.10:8443/health"} 0.042
+probe_duration_seconds{cluster="healthy",id="qemu/101",probe="icmp",instance="192.0.2.11"} 0.0004
+probe_duration_seconds{cluster="hung-guest",id="qemu/100",probe="tcp:22",instance="192.0.2.20:22"} 0.003
+probe_duration_seconds{cluster="hung-guest",id="qemu/101",probe="http",instance="http://192.0.2.21:80/"} 5.0
+# TYPE probe_ssl_earliest_cert_expiry gauge
+probe_ssl_earliest_cert_expiry{cluster="healthy",id="qemu/100",probe="https:8443/health",instance="https://192.0.2.10:8443/health"} 4102444800
+"""  # noqa: E501 - a metrics page has one sample in a line
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +100,8 @@ class Seen:
 
 
 @contextmanager
-def watched(folder: Path) -> Iterator[Seen]:
-    """A Prometheus that has seen every scenario with clusters."""
+def watched(folder: Path, *, scrapes: int = 5) -> Iterator[Seen]:
+    """A Prometheus that has seen every scenario with clusters, for so many scrapes or more: one a second, under 60."""
     with ExitStack() as kept, ExitStack() as stack:
         clusters, simulators = [], {}
         for name, chosen in CLUSTERS.items():
@@ -103,7 +123,7 @@ def watched(folder: Path) -> Iterator[Seen]:
         url = kept.enter_context(prometheus(config, folder / "history"))
         wait_until(lambda: _value(url, _SEEN_BEFORE) == len(CLUSTERS), "all clusters in Prometheus", 60)
         _happen(simulators)
-        seen = _await(url, (_ARRIVED, 1), (_BACKED_UP, len(CLUSTERS)), (_FIRING, 2), (_SCRAPED, 5))
+        seen = _await(url, (_ARRIVED, 1), (_BACKED_UP, len(CLUSTERS)), (_FIRING, 2), (_SCRAPED, scrapes))
         # What was seen stays; the rest would only take time from the queries.
         stack.close()
         yield seen
@@ -246,10 +266,16 @@ def _config(stack: ExitStack, folder: Path, exporter: Exporter, actions: bytes |
     document = yaml.safe_load(path.read_text(encoding="utf-8"))
     jobs = {job["job_name"]: job for job in document["scrape_configs"]}
     jobs["pvewatch"]["static_configs"] = [{"targets": addresses}]
+    # Two web processes of one action API: both count out of the same database.
+    api = [_page(stack, actions) for _ in range(2)]
+    jobs["pvewatch-action-api"]["static_configs"] = [{"targets": api}]
+    jobs["probes"] = {"job_name": "probes", "honor_labels": True}
+    jobs["probes"]["static_configs"] = [{"targets": [_page(stack, PROBES_PAGE)]}]
     if not actions:
-        del jobs["pvewatch-action-api"]
+        del jobs["pvewatch-action-api"], jobs["probes"]
     # Nothing listens at the Alertmanager's default address.
-    document["scrape_configs"] = [job for name, job in jobs.items() if name in ("pvewatch", "pvewatch-action-api")]
+    scraped = ("pvewatch", "pvewatch-action-api", "probes")
+    document["scrape_configs"] = [job for name, job in jobs.items() if name in scraped]
     path.write_text(yaml.safe_dump(document), encoding="utf-8")
     return path
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,18 @@ def test_the_committed_dashboard_is_what_its_source_makes(built: Built) -> None:
 
 def test_every_committed_dashboard_has_a_source() -> None:
     assert {path.name for path in COMMITTED.glob("*.json")} == {built.file_name for built in BUILT.values()}
+
+
+@each_dashboard
+def test_a_dashboard_has_a_small_preview_that_the_documentation_calls_one(built: Built) -> None:
+    uid = built.document["uid"]
+    picture = (ROOT / "docs" / "previews" / f"{uid}.png").read_bytes()
+    assert picture[:8] == b"\x89PNG\r\n\x1a\n"
+    assert int.from_bytes(picture[16:20], "big") == 1200
+    assert len(picture) < 120_000
+    page = (ROOT / "docs" / "grafana.md").read_text(encoding="utf-8")
+    assert f"(previews/{uid}.png)" in page
+    assert "The previews are **not screenshots**" in page
 
 
 def test_no_two_dashboards_share_a_title() -> None:
@@ -72,6 +85,13 @@ def test_a_mistyped_key_is_noticed() -> None:
     stat = next(panel for panel in panels(document) if panel["type"] == "stat")
     stat["options"]["colourMode"] = stat["options"].pop("colorMode")
     assert ".panels[0].options.colourMode" in lost(document, round_trip(document))
+
+
+@each_dashboard
+def test_a_mark_is_there_once_however_many_targets_tell_of_it(built: Built) -> None:
+    for entry in built.document["annotations"]["list"]:
+        assert entry["expr"].count("max by (") >= 1, entry["name"]
+        assert "instance" not in entry["expr"], entry["name"]
 
 
 @each_dashboard
@@ -288,7 +308,39 @@ def test_every_rule_can_turn_red() -> None:
     assert {rule for rule, _ in BUNDLE_BREAKS} == set(BUNDLE_RULES)
 
 
-def test_the_age_at_which_figures_are_red_is_the_one_at_which_the_alert_fires() -> None:
-    rules = yaml.safe_load((ROOT / "prometheus" / "rules" / "exporter.yml").read_text(encoding="utf-8"))
-    blind = next(rule for group in rules["groups"] for rule in group["rules"] if rule["alert"] == "ExporterBlind")
-    assert f"> {limits.FIGURES_AGE_SECONDS}" in blind["expr"]
+RULES_BY_NAME: dict[str, dict[str, Any]] = {
+    rule["alert"]: rule
+    for path in (ROOT / "prometheus" / "rules").glob("*.yml")
+    for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
+    for rule in group["rules"]
+    if "alert" in rule
+}
+
+
+@pytest.mark.parametrize(
+    ("alert", "compares"),
+    [
+        ("ExporterBlind", f"> {limits.FIGURES_AGE_SECONDS}"),
+        ("GuestClockOff", f"> {limits.GUEST_CLOCK_OFF_SECONDS}"),
+        ("GuestClockOff", f"< -{limits.GUEST_CLOCK_OFF_SECONDS}"),
+        ("NodeClockOff", f"> {limits.NODE_CLOCK_OFF_SECONDS}"),
+        ("NodeClockOff", f"< -{limits.NODE_CLOCK_OFF_SECONDS}"),
+        ("NodeCertificateExpiring", f"< {limits.ENDS_SOON_DAYS} * 86400"),
+        ("NodeVersionsMixed", "> 1"),
+        ("StorageFillingUp", f"[1d], {limits.FILLING_UP_DAYS} * 86400"),
+        ("BackupMissing", f"> {limits.BACKUP_MISSING_SECONDS}"),
+        ("StorageFull", 'figure="storage_usage_ratio"'),
+        ("NodeRootDiskFilling", 'figure="node_rootfs_ratio"'),
+        ("GuestFilesystemFilling", 'figure="guest_filesystem_ratio"'),
+        ("NodeMemoryHigh", 'figure="node_memory_ratio"'),
+        ("GuestMemoryHigh", 'figure="guest_memory_ratio"'),
+        ("NodeIoWaitHigh", 'figure="node_io_wait_ratio"'),
+        ("GuestSnapshotsOld", 'figure="guest_snapshot_age_seconds"'),
+    ],
+)
+def test_what_a_dashboard_draws_in_red_is_what_an_alert_compares_with(alert: str, compares: str) -> None:
+    assert re.search(rf"{re.escape(compares)}(?!\d)", RULES_BY_NAME[alert]["expr"])
+
+
+def test_a_backup_run_is_late_when_its_alert_fires() -> None:
+    assert RULES_BY_NAME["BackupMissing"]["for"] == f"{limits.BACKUP_LATE_HOURS}h"

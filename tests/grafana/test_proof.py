@@ -179,3 +179,4 @@ def test_variables_are_put_in_as_grafana_does() -> None:
     variables: dict[str, Any] = {"cluster": ".*", "action_api": "http://a"}
     assert resolved('x{cluster=~"$cluster|"}[$__rate_interval]', variables) == 'x{cluster=~".*|"}[70s]'
     assert resolved("${action_api:raw}/guests", variables) == "http://a/guests"
+    assert resolved("x[$__range:1m]", variables) == "x[1800s:1m]"

@@ -127,7 +127,7 @@ def test_links_for_people_begin_with_the_configured_addresses(tmp_path: Path) ->
         notes = rule["annotations"]
         assert notes["runbook_url"].startswith("https://actions.example/runbooks/")
         assert notes["action_url"].startswith("https://actions.example/")
-        assert notes["dashboard_url"].startswith("https://grafana.example/g/d/pve-overview")
+        assert notes["dashboard_url"].startswith("https://grafana.example/g/d/pve-")
     for path in (out / "grafana" / "dashboards").glob("*.json"):
         variables = json.loads(path.read_text(encoding="utf-8"))["templating"]["list"]
         assert {v["query"] for v in variables if v["name"] == "action_api"} == {"https://actions.example"}
