@@ -125,6 +125,12 @@ def grafana_overview_url(cluster: str | None = None) -> str:
     return f"{base}?{urlencode({'var-cluster': cluster})}" if cluster else base
 
 
+def grafana_guest_url(cluster: str, vmid: int) -> str:
+    """The dashboard of one guest."""
+    chosen = urlencode({"var-cluster": cluster, "var-guest": vmid})
+    return f"{services().settings.grafana_url}/d/pve-guest?{chosen}"
+
+
 def pve_guest_url(web_url: str, guest_id: str) -> str:
     """The guest in Proxmox VE's own interface, whose state lives behind the `#`."""
     return f"{web_url.rstrip('/')}/#v1:0:={quote(guest_id, safe='')}:4:::::::"
@@ -139,6 +145,7 @@ def register(app: Flask) -> None:
         incident_badge=incident_badge,
         meter=meter,
         grafana_overview_url=grafana_overview_url,
+        grafana_guest_url=grafana_guest_url,
         pve_guest_url=pve_guest_url,
         tone_shapes=TONE_SHAPES,
     )
