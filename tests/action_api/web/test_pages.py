@@ -123,7 +123,8 @@ def test_the_page_of_a_guest_says_what_is_known(site: Site) -> None:
     page = site.signed_in("Bob").get("/guests/alpha/lxc/210").text
     for words in ("cache1", "pve2", "Running, but its agent has gone silent", "pvewatch-auto-reset", "Incident #1",
                   "The task failed: got no answer.", "The last attempt was 3 minutes ago.", "/act/reset",
-                  "https://alpha.example:8006/#v1:0:=lxc%2F210", "/d/pve-guest?var-cluster=alpha&amp;var-guest=210"):  # fmt: skip
+                  "https://alpha.example:8006/#v1:0:=lxc%2F210",
+                  "/d/pve-guest?var-cluster=alpha&amp;var-guest=210"):  # fmt: skip
         assert words in page
 
 
