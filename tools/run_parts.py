@@ -85,6 +85,7 @@ def main() -> int:
     with ThreadPoolExecutor(max_workers=TOGETHER) as together:
         running = [together.submit(run, part) for part in parts]
         outcomes = list(_reported(done.result() for done in as_completed(running)))
+    outcomes.sort(key=lambda outcome: parts.index(outcome.part))
     failed = [outcome for outcome in outcomes if outcome.failed]
     print(f"{len(outcomes)} parts in {_duration(time.monotonic() - started)}", end="")
     print(f"; failed: {', '.join(outcome.part.name for outcome in failed)}" if failed else "")
