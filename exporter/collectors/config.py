@@ -13,7 +13,7 @@ again after config_interval_seconds, and never more than a few at once.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from exporter.collectors.definition import Collector, Incomplete, NothingHere, Request, every_poll
 from exporter.exposition import Metric, Sample
@@ -34,7 +34,7 @@ def read(request: Request) -> GuestConfigs:
     A guest that cannot be read keeps its last configuration; the others are read all the same.
     """
     resources = request.view.resources
-    guests = [guest for guest in resources.guests if guest.node == request.node] if resources else []
+    guests = resources.guests_on(request.node) if resources else ()
     if not guests:
         raise NothingHere
     # From the whole cluster's view: a guest that has moved here is known already.
@@ -71,7 +71,7 @@ def read(request: Request) -> GuestConfigs:
     return answer
 
 
-def _due(guests: list[Guest], known: dict[str, ConfigReading], request: Request) -> list[Guest]:
+def _due(guests: Sequence[Guest], known: dict[str, ConfigReading], request: Request) -> list[Guest]:
     nodes = max(1, len(request.view.resources.nodes) if request.view.resources else 1)
     new = [guest for guest in guests if guest.id not in known]
     limit = _every(request.settings)

@@ -48,7 +48,7 @@ def read(request: Request) -> NodeActivities:
     """Ask one node for its lists. What one of them refuses is told, and the others are shown all the same."""
     client, node = request.client, request.node
     resources = request.view.resources
-    kinds = {guest.kind for guest in resources.guests if guest.node == node} if resources else set()
+    kinds = {guest.kind for guest in resources.guests_on(node)} if resources else set()
     if not kinds:
         raise NothingHere
     found: dict[str, GuestActivity] = {}

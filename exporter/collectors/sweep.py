@@ -67,7 +67,7 @@ class Plan(Generic[_T]):
 def sweep(request: Request, plan: Plan[_T]) -> Swept[_T]:
     """Ask those of the node's guests whose turn it is. Raises NothingHere when there are none to ask about."""
     resources = request.view.resources
-    here = [guest for guest in resources.guests if guest.node == request.node] if resources else []
+    here = resources.guests_on(request.node) if resources else ()
     # What is not known for a moment, as after a restart of PVE's daemons, is not forgotten.
     guests = [guest for guest in here if guest.status == "unknown" or plan.wanted(request, guest)]
     previous = request.previous if isinstance(request.previous, Swept) else None

@@ -6,8 +6,8 @@ Bytes, seconds and ratios (0..1) throughout; time stamps are unix seconds.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 GuestKind = Literal["qemu", "lxc"]
@@ -139,6 +139,18 @@ class Resources:
     storages: tuple[Storage, ...]
     pools: tuple[str, ...]
     skipped: int = 0
+    _by_node: dict[str, list[Guest]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Every collector of every node asks for its own guests: looking through all each time costs more than this."""
+        by_node: dict[str, list[Guest]] = {}
+        for guest in self.guests:
+            by_node.setdefault(guest.node, []).append(guest)
+        object.__setattr__(self, "_by_node", by_node)
+
+    def guests_on(self, node: str) -> Sequence[Guest]:
+        """The guests of one node, in their order."""
+        return self._by_node.get(node, ())
 
 
 @dataclass(frozen=True, slots=True)
