@@ -11,6 +11,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from pvewatch.render.blackbox import blackbox_config
+from pvewatch.simulator.server import Options, Simulator
 from pvewatch.stack import tools
 from pvewatch.stack.ports import free_port
 from tests.contracts.test_alerts import RULES, expressions
@@ -44,7 +45,7 @@ def exposed(page: str) -> dict[str, set[str]]:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
-    """What the real three expose; Prometheus with a rule to evaluate, blackbox exporter about a probe of itself."""
+    """What the real three expose; Prometheus with a rule to evaluate, blackbox exporter about a probe over HTTPS."""
     folder = tmp_path_factory.mktemp("neighbours")
     rules = folder / "rules.yml"
     rules.write_text(yaml.safe_dump({"groups": [{"name": "one", "rules": [{"record": "a:b", "expr": "1"}]}]}))
@@ -63,8 +64,14 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     config.write_text(yaml.safe_dump(blackbox_config()))
     url = f"http://127.0.0.1:{free_port()}"
     command = [str(tools.find("blackbox")), f"--config.file={config}", f"--web.listen-address={url[7:]}"]
-    with running(command, url, folder / "blackbox.log", ready_path="/-/healthy"):
-        return found | exposed(page(f"{url}/probe?module=http&target={url}/-/healthy", path=""))
+    simulator = Simulator(Options(data=folder / "simulator"))  # something that speaks TLS
+    simulator.start()
+    https = f"https://{simulator.details['host']}:{simulator.details['port']}/"
+    try:
+        with running(command, url, folder / "blackbox.log", ready_path="/-/healthy"):
+            return found | exposed(page(f"{url}/probe?module=http_unverified&target={https}", path=""))
+    finally:
+        simulator.stop()
 
 
 def page(url: str, path: str = "/metrics") -> str:

@@ -19,7 +19,7 @@ def examples() -> list[dict[str, Any]]:
     found = []
     for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL):
         document = yaml.safe_load(block)
-        found += document["channels"] if isinstance(document, dict) else document
+        found += document.get("channels", []) if isinstance(document, dict) else document
     return found
 
 
