@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -21,9 +22,10 @@ from pvewatch.pve.models_node import NodeCertificates, NodeHistory, NodeServices
 _Parsed = TypeVar("_Parsed")
 
 
-class MonitoringCalls:
+class MonitoringCalls(ABC):
     """One method per call; each raises a `PveError` and nothing else."""
 
+    @abstractmethod
     def _get(
         self,
         template: str,
@@ -31,7 +33,7 @@ class MonitoringCalls:
         params: dict[str, Any] | None = None,
         **parts: str | int,
     ) -> _Parsed:
-        raise NotImplementedError
+        """What `parse` makes of the answer to that path, filled in with `parts`."""
 
     def roles(self) -> Roles:
         """`GET /access/roles`: what each role holds. Any token may."""
