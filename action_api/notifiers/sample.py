@@ -71,13 +71,18 @@ def through_alertmanager(settings: Settings, channel: Channel) -> str:
     }
     _ask(settings, "POST", "/api/v2/alerts", json=[alert])
     deadline = time.monotonic() + WAIT_SECONDS
+    answered = False
     while time.monotonic() < deadline:
         time.sleep(0.5)
-        sent, failed = (after - earlier for after, earlier in zip(_counts(settings, integration), before, strict=True))
+        requested, failed = (
+            after - earlier for after, earlier in zip(_counts(settings, integration), before, strict=True)
+        )
         if failed > 0:
             raise AlertmanagerSaysNo(f"Alertmanager could not deliver it over {integration}: its log says why")
-        if sent > 0:
+        # It counts a request first and its failure afterwards: only the next look knows that there was none.
+        if answered:
             return f"Alertmanager has delivered it over {integration}"
+        answered = requested > 0
     raise AlertmanagerSaysNo(
         f"Alertmanager has sent nothing over {integration} within {WAIT_SECONDS:.0f} s: its log says why; if the "
         "channel is new, render alertmanager.yml again and reload Alertmanager"
@@ -94,15 +99,21 @@ def _description(channel: Channel) -> str:
 
 
 def _counts(settings: Settings, integration: str) -> tuple[float, float]:
-    """Notifications of that kind that Alertmanager has completed, and those that failed for good or were refused."""
+    """Requests of that kind that a service has answered, and those of them that it refused or that went wrong.
+
+    Not `alertmanager_notifications_total`, which counts a notification before it is sent.
+    """
     page = _ask(settings, "GET", "/metrics").text
-    found = {"alertmanager_notifications_total": 0.0, "alertmanager_notification_requests_failed_total": 0.0}
+    found = {
+        "alertmanager_notification_requests_total": 0.0,
+        "alertmanager_notification_requests_failed_total": 0.0,
+    }
     for family in text_string_to_metric_families(page):
         for sample in family.samples:
             if sample.name in found and sample.labels.get("integration") == integration:
                 found[sample.name] += sample.value
-    attempts, refused = found.values()
-    return attempts, refused
+    requested, failed = found.values()
+    return requested, failed
 
 
 def _ask(settings: Settings, method: str, path: str, *, json: object = None) -> requests.Response:

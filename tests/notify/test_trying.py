@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,7 +73,7 @@ def secret(folder: Path, name: str, value: str) -> dict[str, str]:
     return {"file": name}
 
 
-def test_a_mail_that_was_taken_and_a_service_that_refuses(tmp_path: Path, service: Web) -> None:
+def test_a_mail_that_was_taken_and_a_service_that_thinks_for_a_while_and_refuses(tmp_path: Path, service: Web) -> None:
     with mail_server() as (address, mails):
         mail = {"name": "mail", "type": "email", "to": ["a@b.example"], "sender": "p@b.example"}
         mail |= {"smarthost": address, "require_tls": False}
@@ -87,7 +88,11 @@ def test_a_mail_that_was_taken_and_a_service_that_refuses(tmp_path: Path, servic
             assert arrived["Subject"] == f"INFO {SAMPLE}"
             assert service.requests == [], "a sample goes to the one channel that is tried"
             service.refuse = [403]
+            service.hold.clear()
+            late = threading.Timer(2, service.hold.set)
+            late.start()
             status, told = tried(command, "chat")
+            late.join()
     why = "Alertmanager could not deliver it over slack: its log says why"
     assert (status, told) == (1, [{"channel": "chat", "delivered": False, "answer": why}])
 
