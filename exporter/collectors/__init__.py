@@ -3,9 +3,11 @@
 from exporter.collectors import (
     addresses,
     backup,
+    ceph,
     certificates,
     clock,
     config,
+    disks,
     guest_activity,
     guest_agent,
     guest_pending,
@@ -21,7 +23,9 @@ from exporter.collectors import (
     status,
     subscription,
     tasks,
+    thin_pools,
     version,
+    zfs,
 )
 from exporter.collectors.definition import Collector
 
@@ -35,6 +39,7 @@ COLLECTORS: tuple[Collector, ...] = (
     qdevice.COLLECTOR,
     ha.COLLECTOR,
     backup.COLLECTOR,
+    ceph.COLLECTOR,
     node.COLLECTOR,
     node_history.COLLECTOR,
     replication.COLLECTOR,
@@ -42,6 +47,9 @@ COLLECTORS: tuple[Collector, ...] = (
     clock.COLLECTOR,
     certificates.COLLECTOR,
     subscription.COLLECTOR,
+    disks.COLLECTOR,
+    zfs.COLLECTOR,
+    thin_pools.COLLECTOR,
     config.COLLECTOR,
     guest_activity.COLLECTOR,
     guest_snapshots.COLLECTOR,

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from pvewatch.pve import parsers_access, parsers_cluster, parsers_node
+from pvewatch.pve import parsers_access, parsers_cluster, parsers_disks, parsers_node
 from pvewatch.pve.models import AclRow, Number, Roles
 from pvewatch.pve.models_cluster import (
     BackupJob,
@@ -17,6 +17,7 @@ from pvewatch.pve.models_cluster import (
     UnprotectedGuests,
     VotingNode,
 )
+from pvewatch.pve.models_disks import CephStatus, NodeDisks, NodeThinPools, NodeZfs
 from pvewatch.pve.models_node import NodeCertificates, NodeHistory, NodeServices, Subscription
 
 _Parsed = TypeVar("_Parsed")
@@ -101,3 +102,25 @@ class MonitoringCalls(ABC):
     def subscription(self, node: str) -> Subscription:
         """`GET /nodes/{node}/subscription`. Any token may."""
         return self._get("/nodes/{node}/subscription", lambda data: parsers_node.subscription(data, node), node=node)
+
+    def disks(self, node: str) -> NodeDisks:
+        """`GET /nodes/{node}/disks/list`: runs smartctl on each disk. Needs Sys.Audit on the node."""
+        return self._get("/nodes/{node}/disks/list", lambda data: parsers_disks.disks(data, node), node=node)
+
+    def zfs_pools(self, node: str) -> NodeZfs:
+        """`GET /nodes/{node}/disks/zfs`: 500 "zfsutils-linux not installed" without. Needs Sys.Audit on /."""
+        return self._get("/nodes/{node}/disks/zfs", lambda data: parsers_disks.zfs_pools(data, node), node=node)
+
+    def thin_pools(self, node: str) -> NodeThinPools:
+        """`GET /nodes/{node}/disks/lvmthin`. Needs Sys.Audit on /."""
+        return self._get("/nodes/{node}/disks/lvmthin", lambda data: parsers_disks.thin_pools(data, node), node=node)
+
+    def ceph_status(self, node: str = "") -> CephStatus:
+        """`GET /cluster/ceph/status`, or what that `node` says. Needs Sys.Audit or Datastore.Audit on /.
+
+        500 where there is none: "binary not installed: /usr/bin/ceph-mon" is about the node that answers, "pveceph
+        configuration not initialized" about the cluster. Also 500 where Ceph's monitors do not answer.
+        """
+        if node:
+            return self._get("/nodes/{node}/ceph/status", parsers_disks.ceph_status, node=node)
+        return self._get("/cluster/ceph/status", parsers_disks.ceph_status)

@@ -59,6 +59,12 @@ def number(value: object) -> Number | None:
     return None
 
 
+def amount(value: object) -> Number | None:
+    """A number that is not negative: bytes, counts, shares."""
+    found = number(value)
+    return found if found is not None and found >= 0 else None
+
+
 def flag(value: object) -> bool:
     """PVE's booleans: 1, "1", true, "yes", "on"; all else, absence included, is false."""
     return number(value) == 1 or (isinstance(value, str) and value.strip().lower() in {"yes", "on", "true"})

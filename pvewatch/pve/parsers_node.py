@@ -16,7 +16,7 @@ from pvewatch.pve.models_node import (
     Service,
     Subscription,
 )
-from pvewatch.pve.parsers import WrongShape, mapping, number, rows, text
+from pvewatch.pve.parsers import WrongShape, amount, mapping, number, rows, text
 
 RESOURCES = ("cpu", "io", "memory")
 KINDS = ("some", "full")
@@ -51,9 +51,9 @@ def node_history(data: object, node: str) -> NodeHistory | None:
     return NodeHistory(
         node=node,
         at=float(at),
-        net_in_bytes_per_second=_not_negative(row.get("netin")),
-        net_out_bytes_per_second=_not_negative(row.get("netout")),
-        arc_size_bytes=_not_negative(row.get("arcsize")),
+        net_in_bytes_per_second=amount(row.get("netin")),
+        net_out_bytes_per_second=amount(row.get("netout")),
+        arc_size_bytes=amount(row.get("arcsize")),
         pressure=pressure,
     )
 
@@ -108,8 +108,3 @@ def subscription(data: object, node: str) -> Subscription:
     except (ValueError, OverflowError):
         due = None
     return Subscription(node, text(row.get("status")), text(row.get("level")), due)
-
-
-def _not_negative(value: object) -> Number | None:
-    found = number(value)
-    return found if found is not None and found >= 0 else None

@@ -138,6 +138,7 @@ NEEDS: tuple[Need, ...] = (
         "Proxmox VE hides guests without a backup job, as if all were backed up, so their number is withheld",
         refused=False,
     ),
+    _cluster_wide("ceph", "/cluster/ceph/status", "/nodes/{node}/ceph/status", loss="nothing about Ceph"),
     _of_node("node", "/nodes/{node}/status", loss="no load, I/O wait, swap, KSM, kernel and version of the node"),
     _of_node("node_history", "/nodes/{node}/rrddata", loss="no network rates and pressure of the node"),
     _of_guest(
@@ -149,6 +150,9 @@ NEEDS: tuple[Need, ...] = (
     _of_node("clock", "/nodes/{node}/time", loss="no difference of the clocks"),
     _monitor("certificates", ("/nodes/{node}/certificates/info",)),
     _monitor("subscription", ("/nodes/{node}/subscription",)),
+    _of_node("disks", "/nodes/{node}/disks/list", loss="no health and wear of disks"),
+    _cluster_wide("zfs", "/nodes/{node}/disks/zfs", loss="no ZFS pools"),
+    _cluster_wide("thin_pools", "/nodes/{node}/disks/lvmthin", loss="no LVM thin pools, and no metadata of them"),
     _of_guest("config", f"{_GUEST}/config", loss="not known whether guests start at boot, and their agent's switch"),
     _of_guest(
         "guest_activity",

@@ -123,6 +123,10 @@ class Cluster:
         found = (fault for fault in self._faults if fault.kind in ("garbage", "large") and fault.hits(path))
         return next((fault.spoilt_body for fault in found), None)
 
+    def has_fault(self, kind: str, node: str | None = None) -> bool:
+        """Whether a fault of that kind is there, on that node if it is of a node."""
+        return any((fault.kind, fault.node) == (kind, node) for fault in self._faults)
+
     def wait_seconds(self, path: str) -> int:
         """How long an answer for an API path is held back."""
         return sum(fault.seconds or 0 for fault in self._faults if fault.kind == "slow" and fault.hits(path))
@@ -147,13 +151,12 @@ class Cluster:
             guest.hang(now)
         elif guest is not None:
             guest.lock = fault.lock
-        elif fault.node is not None:
-            node = self.world.nodes[fault.node]
-            if fault.kind == "statistics-stopped":
-                node.statistics_stopped_at = now
-            else:
-                node.offline_since = now
-                self.lifecycle.forget(node.name, now)
+        elif fault.kind == "statistics-stopped":
+            self.world.nodes[str(fault.node)].statistics_stopped_at = now
+        elif fault.kind == "node-offline":
+            node = self.world.nodes[str(fault.node)]
+            node.offline_since = now
+            self.lifecycle.forget(node.name, now)
 
     def _revert(self, fault: Fault) -> None:
         guest = self.world.guest(fault.guest) if fault.guest else None
@@ -163,8 +166,8 @@ class Cluster:
             guest.lock = None
         elif fault.kind == "statistics-stopped":
             self.world.nodes[str(fault.node)].statistics_stopped_at = None
-        elif fault.node is not None:
-            self.world.nodes[fault.node].offline_since = None
+        elif fault.kind == "node-offline":
+            self.world.nodes[str(fault.node)].offline_since = None
 
     def _publish(self, moment: float) -> None:
         self._refreshed_at = moment

@@ -8,6 +8,9 @@ POST /faults one of these → 201:
     {"fault": "lock", "guest": "qemu/101", "lock": "backup"}     as while it is backed up
     {"fault": "status", "code": 403, "path": "^/nodes/pve1/"}    this answer to every path that the pattern is found in
     {"fault": "slow", "seconds": 40, "path": "^/nodes/pve1/"}    the right answer, later
+    {"fault": "disk-failed", "node": "pve1"}                     so: disk-worn, pool-degraded, pool-faulted, osd-down,
+                                                                 thin-metadata (nearly full)
+    {"fault": "ceph-warning"}                                    so: ceph-error, ceph-silent (monitors do not answer)
 DELETE /faults (all, or the one in the body) → {"removed": n}
 """
 

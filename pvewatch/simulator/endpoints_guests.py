@@ -49,7 +49,8 @@ def config(call: Call, kind: Kind) -> Answer:
     """…/config: a virtual machine's `memory` is a string, a container's a number."""
     guest = _guest(call, kind)
     mac = f"BC:24:11:{guest.vmid >> 16 & 0xFF:02X}:{guest.vmid >> 8 & 0xFF:02X}:{guest.vmid & 0xFF:02X}"
-    disk = f"local-zfs:{'vm' if kind == 'qemu' else 'subvol'}-{guest.vmid}-disk-0,size={guest.disk_bytes // GIB}G"
+    volume = f"{'vm' if kind == 'qemu' else 'subvol'}-{guest.vmid}-disk-0"
+    disk = f"{call.cluster.world.disk_storage.name}:{volume},size={guest.disk_bytes // GIB}G"
     answer: dict[str, Any] = {"ostype": "l26" if kind == "qemu" else "debian", "cores": guest.cores}
     memory = guest.memory_bytes // MIB
     uuid = hashlib.blake2b(f"{call.cluster.world.seed}/{guest.id}".encode(), digest_size=16).hexdigest()

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-KINDS = ("hang", "node-offline", "statistics-stopped", "lock", "status", "slow", "garbage", "large")
-_FIELDS = {
+# What breaks in a node's disks, and in the cluster's Ceph: endpoints_disks.py shows it.
+_OF_DISKS = ("disk-failed", "disk-worn", "pool-degraded", "pool-faulted", "thin-metadata", "osd-down")
+_OF_CEPH = ("ceph-warning", "ceph-error", "ceph-silent")
+_FIELDS: dict[str, set[str]] = {
     "hang": {"guest"},
     "node-offline": {"node"},
     "statistics-stopped": {"node"},
@@ -17,7 +19,10 @@ _FIELDS = {
     "slow": {"path", "seconds"},
     "garbage": {"path"},
     "large": {"path", "megabytes"},
+    **{kind: {"node"} for kind in _OF_DISKS},
+    **{kind: set() for kind in _OF_CEPH},
 }
+KINDS = tuple(_FIELDS)
 LOCKS = ("backup", "clone", "create", "migrate", "rollback", "snapshot", "snapshot-delete", "suspended", "suspending")
 _REASONS = {401: "Authentication failed!", 403: "Permission check failed", 595: "Connection refused"}
 _LONGEST_PATTERN = 200
@@ -76,7 +81,7 @@ def parse(description: object) -> Fault:
     needed = _FIELDS[kind]
     given = set(description) - {"fault"}
     if given != needed:
-        raise BadFault(f"{kind} takes exactly: {', '.join(sorted(needed))}")
+        raise BadFault(f"{kind} takes exactly: {', '.join(sorted(needed)) or 'nothing else'}")
     values = {name: description[name] for name in needed}
     for name, value in values.items():
         if not isinstance(value, int if name in ("code", "seconds", "megabytes") else str) or isinstance(value, bool):

@@ -8,5 +8,8 @@ SCENARIOS: dict[str, tuple[tuple[float, Fault], ...]] = {
     "healthy": (),
     "demo": ((60.0, Fault("hang", guest="qemu/101")),),
     "node-lost": ((60.0, Fault("node-offline", node="pve2")),),
+    "disks": tuple(
+        (0.0, Fault(kind, node="pve2")) for kind in ("disk-failed", "pool-degraded", "thin-metadata", "osd-down")
+    ),
     "locked": ((0.0, Fault("lock", guest="qemu/101", lock="backup")),),
 }

@@ -220,6 +220,21 @@ class World:
         return len(self.nodes) > 1
 
     @property
+    def has_zfs(self) -> bool:
+        """A single host has its disks on LVM."""
+        return self.clustered
+
+    @property
+    def has_ceph(self) -> bool:
+        """Ceph needs three nodes."""
+        return len(self.nodes) >= 3
+
+    @property
+    def disk_storage(self) -> Storage:
+        """Where guests have their disks."""
+        return next((found for found in self.storages if found.content == "images,rootdir"), self.storages[0])
+
+    @property
     def local_node(self) -> Node:
         """The node that answers: the first that is online, as behind a floating address."""
         online = [node for node in self.nodes.values() if node.offline_since is None]
@@ -268,7 +283,9 @@ def build(name: str, seed: int, nodes: int, guests: int, version: str, now: floa
         guests={vmid: _guest(vmid, seed, name, list(members.values()), guests, now) for vmid in sorted(vmids)},
         storages=(
             Storage("local", "dir", "iso,vztmpl,backup", False, 100 * GIB, 0.31),
-            Storage("local-zfs", "zfspool", "images,rootdir", False, 1800 * GIB, 0.54),
+            Storage("local-zfs", "zfspool", "images,rootdir", False, 1800 * GIB, 0.54)
+            if nodes > 1
+            else Storage("local-lvm", "lvmthin", "images,rootdir", False, 1800 * GIB, 0.54),
             Storage("nas", "nfs", "backup,images,rootdir", True, 8000 * GIB, 0.62),
         ),
     )

@@ -24,6 +24,7 @@ from pvewatch.pve.client import PveClient
 from pvewatch.pve.errors import BadAnswer, Rejected
 from tests.exporter.conftest import RECORDED_AT, recorded
 from tests.exporter.test_golden import LINT_EXCEPTIONS, promtool
+from tests.pve.disk_answers import CEPH, THIN_POOL, ZFS_POOL
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(max_size=8),
@@ -41,6 +42,7 @@ NAMES = {
     "/cluster/resources": "c3-cluster-resources",
     "/cluster/status": "c3-cluster-status",
     "/cluster/tasks": "c3-cluster-tasks",
+    "/nodes/{node}/disks/list": "node-disks-list",
     "/nodes/{node}/certificates/info": "as-auditor-node-certs",
     "/nodes/{node}/lxc": "lxc-list",
     "/nodes/{node}/netstat": "node-netstat",
@@ -65,6 +67,9 @@ UNRECORDED = {
         {"id": "100-0", "guest": 100, "vmtype": "qemu", "type": "local", "source": "pve1", "target": "pve2"}
         | {"last_sync": 1795253400, "last_try": 1795253400, "next_sync": 1795254300, "fail_count": 0, "duration": 3.5}
     ],
+    "/nodes/{node}/disks/zfs": [ZFS_POOL],
+    "/nodes/{node}/disks/lvmthin": [THIN_POOL],
+    "/cluster/ceph/status": CEPH,
 }
 # What 9.2 answers in another shape, or does not answer in 8.4 at all.
 NEWER = {
