@@ -56,6 +56,8 @@ class NodeThresholds(Section):
     node_io_wait_ratio: Ratio | None = None
     node_pressure_ratio: Ratio | None = None
     node_rootfs_ratio: Ratio | None = None
+    node_disk_wear_ratio: Ratio | None = None
+    node_thin_metadata_ratio: Ratio | None = None
 
 
 class StorageThresholds(Section):
@@ -85,6 +87,10 @@ class Thresholds(Section):
     """Share of time in which everything waited for disks or memory; since Proxmox VE 9."""
     node_rootfs_ratio: Ratio = 0.9
     """Used part of the node's root file system."""
+    node_disk_wear_ratio: Ratio = 0.9
+    """Used-up part of an SSD's rated life; Proxmox VE shows what is left as wearout."""
+    node_thin_metadata_ratio: Ratio = 0.8
+    """Used part of an LVM thin pool's metadata."""
     storage_usage_ratio: Ratio = 0.9
     """Used part of a storage."""
     by_tag: dict[Tag, GuestThresholds] = Field(default={}, max_length=MAX_ENTRIES)

@@ -20,6 +20,8 @@ GUEST_ALERTS = (
     "GuestClockOff",
     "ServiceProbeFailing",
 )
+# What is told of a node's disks stays on the page for a while after the node is lost.
+DISK_ALERTS = ("NodeDiskFailing", "NodeDiskWorn", "ZfsPoolDegraded", "ZfsPoolFaulted", "ThinPoolMetadataFilling")
 PEOPLE = "people"
 ACTION_API = "action-api"
 NOBODY = "nobody"
@@ -53,8 +55,9 @@ def alertmanager_config(settings: Settings, layout: Layout) -> dict[str, Any]:
         "inhibit_rules": [
             # Without quorum nodes see each other as gone.
             _inhibit("QuorumLost", ("NodeDown",), ["cluster"]),
-            # A lost node explains its guests.
-            _inhibit("NodeDown", GUEST_ALERTS, ["cluster", "node"]),
+            # A lost node explains its guests and disks, and takes its part of Ceph with it.
+            _inhibit("NodeDown", (*GUEST_ALERTS, *DISK_ALERTS), ["cluster", "node"]),
+            _inhibit("NodeDown", ("CephOsdDown", "CephHealthWarning"), ["cluster"]),
             # A guest that is silent inside explains its services.
             _inhibit("GuestHeartbeatMissing", ("ServiceProbeFailing",), ["cluster", "id"]),
             # A lock (backup, migration, snapshot) explains its guest.

@@ -19,7 +19,7 @@ from exporter.service import TABLES
 from exporter.thresholds import HEARTBEAT_AGE
 from pvewatch.config import Settings
 from pvewatch.render import durations, runbook_url
-from pvewatch.render.alertmanager import GUEST_ALERTS
+from pvewatch.render.alertmanager import DISK_ALERTS, GUEST_ALERTS
 from pvewatch.render.links import DEFAULT_GRAFANA_URL, DEFAULT_PUBLIC_URL
 from pvewatch.settings_alerting import GuestThresholds, NodeThresholds, StorageThresholds
 
@@ -114,9 +114,10 @@ BOARDS = {
     "&id={{ $labels.id }}": "pve-guest?var-cluster={{ $labels.cluster }}&var-guest={{ $labels.vmid }}",
     "&node={{ $labels.node }}": "pve-node?var-cluster={{ $labels.cluster }}&var-node={{ $labels.node }}",
 }
-# Services and storages have pages of their own, beside that of their guest or node.
+# Services, storages and disks have pages of their own, beside that of their guest or node.
 OTHER_BOARDS = {
     "ServiceProbeFailing": "pve-services?var-cluster={{ $labels.cluster }}",
+    **dict.fromkeys(DISK_ALERTS, "pve-storage?var-cluster={{ $labels.cluster }}"),
     "StorageFull": "pve-storage?var-cluster={{ $labels.cluster }}&var-storage={{ $labels.storage }}",
     "StorageFillingUp": "pve-storage?var-cluster={{ $labels.cluster }}&var-storage={{ $labels.storage }}",
 }

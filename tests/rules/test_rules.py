@@ -90,6 +90,9 @@ def test_newer_versions_of_prometheus_agree(suite: str, tmp_path: Path) -> None:
         pytest.param(
             "exporter.yml", '{collector="resources"}) == 0', ") == 0 or pve_collector_success == 0", id="any collector"
         ),
+        pytest.param("disks.yml", 'state="failed"', 'state=~"failed|unknown"', id="a virtual disk told as failing"),
+        pytest.param("disks.yml", 'class=~"rejected|not_found|unreachable"', 'class=~".+"', id="want of a privilege"),
+        pytest.param("disks.yml", "OSD_([A-Z]+_)?DOWN|", "", id="an OSD that is down told twice"),
         pytest.param("exporter.yml", "or vector(0)", "or vector(1)", id="a missing exporter taken for a present one"),
     ],
 )
