@@ -18,6 +18,12 @@ ACT = "red"
 
 STORAGE_RATIO = ((None, WELL), (0.8, LOOK), (_SET.storage_usage_ratio, ACT))
 ROOT_DISK_RATIO = ((None, WELL), (0.8, LOOK), (_SET.node_rootfs_ratio, ACT))
+DISK_WEAR = ((None, WELL), (0.75, LOOK), (_SET.node_disk_wear_ratio, ACT))
+THIN_METADATA = ((None, WELL), (0.6, LOOK), (_SET.node_thin_metadata_ratio, ACT))
+# Ceph itself warns of an OSD that is 85 % full (OSD_NEARFULL), and CephHealthWarning with it.
+CEPH_RATIO = ((None, WELL), (0.75, LOOK), (0.85, ACT))
+# Any share of placement groups that are not clean.
+NOT_CLEAN = ((None, WELL), (0.0001, LOOK))
 FILESYSTEM_RATIO = ((None, WELL), (0.8, LOOK), (_SET.guest_filesystem_ratio, ACT))
 NODE_MEMORY_RATIO = ((None, WELL), (0.85, LOOK), (_SET.node_memory_ratio, ACT))
 GUEST_MEMORY_RATIO = ((None, WELL), (0.85, LOOK), (_SET.guest_memory_ratio, ACT))

@@ -23,6 +23,8 @@ SEVERAL_NODES = Feature("several-nodes", "one node has no other")
 HA = Feature("ha", "HA manages no guest here")
 QDEVICE = Feature("qdevice", "there is no quorum device")
 REPLICATION = Feature("replication", "no guest is replicated")
+ZFS = Feature("zfs", "no node has a ZFS pool")
+CEPH = Feature("ceph", "Proxmox VE runs no Ceph here")
 BACKUP_JOBS = Feature("backup-jobs", "no backup job is configured")
 BACKUP_FAILED = Feature("backup-failed", "no backup has failed")
 TASKS_ENDED = Feature("tasks-ended", "no task has ended since pvewatch first looked")
@@ -39,8 +41,8 @@ EXPORTER = Feature("exporter", "the exporter is not scraped")
 # Every installation that is watched has these; the fleet is all clusters together. What is counted for the whole
 # installation, as actions are, is there whichever cluster is chosen.
 _WATCHED = frozenset({SEEN, EXPORTER, ACTION_API, ACTED, TASKS_ENDED, BACKUP_JOBS})
-_CLUSTER = _WATCHED | {CLUSTERED, SEVERAL_NODES}
-_USED = _CLUSTER | {HA, QDEVICE, REPLICATION, SUBSCRIBED, AGENTS, PROBES}
+_CLUSTER = _WATCHED | {CLUSTERED, SEVERAL_NODES, ZFS}
+_USED = _CLUSTER | {HA, CEPH, QDEVICE, REPLICATION, SUBSCRIBED, AGENTS, PROBES}
 
 FLEET = "fleet"
 NOTHING_YET = "nothing-yet"
@@ -50,7 +52,7 @@ SCENARIOS: dict[str, frozenset[Feature]] = {
     FLEET: _USED | {BACKUP_FAILED, SILENT, NODE_LOST, FIRING},
     "healthy": _USED,
     "standalone": _WATCHED,
-    "node-lost": _CLUSTER | {HA, NODE_LOST, FIRING},
+    "node-lost": _CLUSTER | {HA, CEPH, NODE_LOST, FIRING},
     "migrated": _CLUSTER,
     "backup-failed": _CLUSTER | {BACKUP_FAILED},
     "hung-guest": _CLUSTER | {AGENTS, PROBES, SILENT, FIRING},

@@ -74,6 +74,28 @@ SERVICE_STATES = {
     "failed": ("Failed", limits.ACT),
     "other": ("Other", "purple"),
 }
+# In the order in which two exporters that disagree are believed: the worse. exporter/collectors has the same lists.
+DISK_HEALTH = {
+    "unknown": ("Says nothing", "text"),
+    "passed": ("Sound", limits.WELL),
+    "failed": ("Failing", limits.ACT),
+}
+ZFS_HEALTH = {
+    "ONLINE": ("Online", limits.WELL),
+    "other": ("Other", "purple"),
+    "DEGRADED": ("Degraded", limits.LOOK),
+    "OFFLINE": ("Offline", limits.ACT),
+    "REMOVED": ("Removed", limits.ACT),
+    "SUSPENDED": ("Suspended", limits.ACT),
+    "UNAVAIL": ("Unavailable", limits.ACT),
+    "FAULTED": ("Faulted", limits.ACT),
+}
+CEPH_HEALTH = {
+    "HEALTH_OK": ("OK", limits.WELL),
+    "other": ("Other", "purple"),
+    "HEALTH_WARN": ("Warning", limits.LOOK),
+    "HEALTH_ERR": ("Error", limits.ACT),
+}
 SUBSCRIPTION_STATES = {
     "active": ("Active", limits.WELL),
     "new": ("New", limits.WELL),

@@ -1,12 +1,14 @@
 """Proxmox VE / Storage: what is full, what will be, what each storage may hold, and where one is not available.
 
+What storages stand on, disks, pools and Ceph, is in storage_disks.py.
+
 Sums and forecasts stand on recording rules (prometheus/rules/capacity.yml): one series per storage, a shared one once,
 a point each minute.
 """
 
 from __future__ import annotations
 
-from grafana.source import house, limits, links, marks, variables
+from grafana.source import house, limits, links, marks, storage_disks, variables
 from grafana.source.board import Built, Column, Panel, Query, Row
 from grafana.source.drill import ratio
 from grafana.source.promql import IN_CLUSTER, ZERO, most
@@ -49,10 +51,18 @@ def storage() -> Built:
         UID,
         "Storage",
         "storage",
-        "Storages of one or all clusters: capacity, growth, forecast, and what they may hold.",
+        "Storages of one or all clusters: capacity, growth, forecast, what they may hold, and what they stand on.",
         variables=[variables.cluster(several=True), variables.storage(several=True)],
         annotations=[marks.alerts()],
-        rows=[_first_row(), _list(), _over_time(), _contents()],
+        rows=[
+            _first_row(),
+            _list(),
+            _over_time(),
+            storage_disks.disks(),
+            storage_disks.pools(),
+            storage_disks.ceph(),
+            _contents(),
+        ],
     )
 
 

@@ -330,6 +330,8 @@ RULES_BY_NAME: dict[str, dict[str, Any]] = {
         ("StorageFillingUp", f"[1d], {limits.FILLING_UP_DAYS} * 86400"),
         ("BackupMissing", f"> {limits.BACKUP_MISSING_SECONDS}"),
         ("StorageFull", 'figure="storage_usage_ratio"'),
+        ("NodeDiskWorn", 'figure="node_disk_wear_ratio"'),
+        ("ThinPoolMetadataFilling", 'figure="node_thin_metadata_ratio"'),
         ("NodeRootDiskFilling", 'figure="node_rootfs_ratio"'),
         ("GuestFilesystemFilling", 'figure="guest_filesystem_ratio"'),
         ("NodeMemoryHigh", 'figure="node_memory_ratio"'),
