@@ -250,7 +250,10 @@ class ClusterPoller:
         """Whether it runs seldom, or took its time when it last ran (or hung)."""
         before = self.snapshot.reading((collector.name, node))
         took = before.duration_seconds if before is not None else 0.0
-        return took > SLOW_SECONDS or collector.interval(self._settings) > self._settings.node_interval_seconds
+        return took > SLOW_SECONDS or not self._is_regular(collector)
+
+    def _is_regular(self, collector: Collector) -> bool:
+        return collector.interval(self._settings) <= self._settings.node_interval_seconds
 
     def _is_due(self, collector: Collector, node: str) -> bool:
         # Half a poll of slack: rounds do not begin to the millisecond.
@@ -332,16 +335,15 @@ class ClusterPoller:
             self._failures[key] = failed + 1 if failure else 0
             due = begun + self._interval(collector, node)
             if failure and collector is not self._wide[0]:
-                # What is in trouble is asked less and less often. Not so the first collector: all wait for that one.
-                interval = collector.interval(self._settings)
-                limit = MAX_PAUSE_UNREACHABLE_SECONDS if outage else MAX_PAUSE_SECONDS
-                due = time.monotonic() + min(interval * 2 ** min(failed, 10), max(interval, limit))
+                # Not so the first collector: all wait for that one.
+                due = time.monotonic() + pause(collector.interval(self._settings), failed, outage=outage is not None)
             self._due[key] = due
-            if node and outage is not None:
-                # Of all that is asked of a node one runs into its time-out, not each in its turn.
-                self._node_outages[node] = (outage, min(due, time.monotonic() + MAX_PAUSE_UNREACHABLE_SECONDS))
-            elif node:
+            if node and outage is None:
                 self._node_outages.pop(node, None)
+            elif node and outage is not None and self._is_regular(collector):
+                # Of all that is asked of a node one runs into its time-out, not each in its turn. What runs seldom asks
+                # for more than a node's own figures, and speaks for itself: a disk that hangs is no node that is gone.
+                self._node_outages[node] = (outage, min(due, time.monotonic() + MAX_PAUSE_UNREACHABLE_SECONDS))
         if failure and not failed:
             _log.warning("%s of %s: %s", collector.name, where, failure.message)
         elif failed and not failure:
@@ -359,6 +361,16 @@ class ClusterPoller:
             return interval
         place = zlib.crc32(f"{self.cluster.name}/{node}/{collector.name}".encode()) / 2**32
         return interval * (1 + place) / 2
+
+
+def pause(interval: float, failed: int, *, outage: bool) -> float:
+    """Seconds until what has failed is asked again, after `failed` failures in a row before this one.
+
+    What is in trouble is asked less and less often. What runs seldom does not wait for its next turn at first: one disk
+    that is slow to answer would else leave its node without figures for an hour.
+    """
+    limit = MAX_PAUSE_UNREACHABLE_SECONDS if outage else MAX_PAUSE_SECONDS
+    return min(min(interval, limit) * 2.0 ** min(failed, 10), max(interval, limit))
 
 
 def _outage(error: PveError, failure: Failure) -> Failure | None:

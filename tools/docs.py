@@ -70,6 +70,11 @@ What prometheus-pve-exporter exports keeps its name, labels and values, with the
 `/pve`, without that label, is in a table of its own. A figure that could not be read is absent; `pve_collector_error`
 says why. Calls are below `/api2/json`, GET unless a method stands before. What a missing privilege costs:
 [permissions.md](permissions.md).
+
+What is read of physical disks, ZFS and thin pools and of a running Ceph follows Proxmox VE's API reference and source:
+the servers whose answers the tests replay had a virtual disk, and neither ZFS nor Ceph. Disks are read once an hour,
+since Proxmox VE runs smartctl on each; pools every five minutes, Ceph once a minute. What a host does not have makes no
+series and no error. `exporter.collectors` in pvewatch.yaml changes intervals and switches collectors off.
 """
 PVE = """`/pve?target=HOST` answers as prometheus-pve-exporter does: [migrating.md](migrating.md). Its collectors have
 the names that they have there, and `cluster=0` or `node=0` leaves those of that kind out; those of kind node are about

@@ -212,37 +212,21 @@ def ceph() -> Row:
                 width=12,
                 height=6,
             ),
-            house.stat_panel(
+            _lacking(
                 26,
                 "OSDs that do not run",
                 "OSDs that there are and do not run (pve_ceph_osds, pve_ceph_osds_up). 0 is normal; data on them have "
                 "fewer copies.",
-                [
-                    Query(
-                        f"sum({_of_ceph('pve_ceph_osds')} - {_of_ceph('pve_ceph_osds_up')})",
-                        needs=[CEPH],
-                        values={"healthy": 0, "node-lost": 1},
-                    )
-                ],
-                steps=limits.ANY_IS_BAD,
-                no_value=CEPH.absent,
-                width=6,
+                "pve_ceph_osds",
+                "pve_ceph_osds_up",
             ),
-            house.stat_panel(
+            _lacking(
                 27,
                 "Monitors out of quorum",
                 "Monitors that do not take part in Ceph's quorum (pve_ceph_monitors, pve_ceph_monitors_in_quorum). 0 "
                 "is normal; with half of them gone everything on Ceph stands still.",
-                [
-                    Query(
-                        f"sum({_of_ceph('pve_ceph_monitors')} - {_of_ceph('pve_ceph_monitors_in_quorum')})",
-                        needs=[CEPH],
-                        values={"healthy": 0, "node-lost": 1},
-                    )
-                ],
-                steps=limits.ANY_IS_BAD,
-                no_value=CEPH.absent,
-                width=6,
+                "pve_ceph_monitors",
+                "pve_ceph_monitors_in_quorum",
             ),
             house.stat_panel(
                 28,
@@ -294,3 +278,10 @@ def ceph() -> Row:
             ),
         ],
     )
+
+
+def _lacking(number: int, title: str, description: str, there_are: str, that_work: str) -> Panel:
+    query = Query(
+        f"sum({_of_ceph(there_are)} - {_of_ceph(that_work)})", needs=[CEPH], values={"healthy": 0, "node-lost": 1}
+    )
+    return house.stat_panel(number, title, description, [query], steps=limits.ANY_IS_BAD, no_value=CEPH.absent, width=6)

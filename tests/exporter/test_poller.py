@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from exporter.poller import pause
 from pvewatch.config import HostPort
 from tests.exporter.conftest import TOKEN_SECRET, Bench, Clock, RecordedCluster, recorded
 from tests.pve.conftest import Answer, FakeHost
@@ -179,3 +180,21 @@ def test_what_is_known_is_shown_while_the_next_call_still_hangs(pve: RecordedClu
     finally:
         release.set()
         bench.exporter.stop()
+
+
+@pytest.mark.parametrize(
+    ("interval", "outage", "pauses"),
+    [
+        pytest.param(10, False, [10, 20, 40, 80, 160, 300, 300], id="asked at each poll"),
+        pytest.param(10, True, [10, 20, 40, 60, 60], id="asked at each poll, of a node that hangs"),
+        pytest.param(3600, False, [300, 600, 1200, 2400, 3600, 3600], id="asked once an hour"),
+        pytest.param(
+            3600, True, [60, 120, 240, 480, 960, 1920, 3600, 3600], id="asked once an hour, of a node that hangs"
+        ),
+    ],
+)
+def test_what_fails_is_asked_less_and_less_often_and_what_runs_seldom_soon_again(
+    interval: float, outage: bool, pauses: list[float]
+) -> None:
+    assert [pause(interval, failed, outage=outage) for failed in range(len(pauses))] == pauses
+    assert pause(interval, 10_000, outage=outage) == pauses[-1]

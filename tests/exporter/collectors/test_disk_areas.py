@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -10,6 +11,7 @@ from tests.exporter.conftest import Bench, Clock, RecordedCluster, recorded
 from tests.pve.conftest import Answer
 from tests.pve.disk_answers import CEPH, FAULTED_POOL, HARD_DISK, SSD, THIN_POOL, ZFS_POOL
 
+Make = Callable[..., Bench]
 NODE = "node/pve1"
 DISKS, ZFS, THIN = (f"/nodes/pve1/disks/{name}" for name in ("list", "zfs", "lvmthin"))
 CEPH_STATUS = "/cluster/ceph/status"
@@ -22,6 +24,13 @@ def data(value: object) -> Answer:
 
 def refused(words: str) -> Answer:
     return Answer(500, words, json.dumps({"data": None, "message": f"{words}\n"}).encode())
+
+
+@pytest.fixture
+def again(pve: RecordedCluster, make_bench: Make) -> Bench:
+    """An exporter that asks for disks and Ceph at every poll."""
+    often = {"interval_seconds": 0.001}
+    return make_bench(pve, collectors={"disks": often, "ceph": often})
 
 
 @pytest.fixture
@@ -47,17 +56,15 @@ def test_a_disk_has_a_health_and_an_ssd_its_wear(disks: RecordedCluster, bench: 
     assert bench.value("pve_node_disk_info", device="/dev/sdb", model="ST4000NM000A-2HZ100", type="hdd", use="ZFS") == 1
 
 
-def test_only_the_info_changes_when_a_disk_is_found_elsewhere(disks: RecordedCluster, bench: Bench) -> None:
-    bench.poll()
-    before = bench.lines("pve_node_disk_health")
+def test_only_the_info_changes_when_a_disk_is_found_elsewhere(disks: RecordedCluster, again: Bench) -> None:
+    again.poll()
+    before = again.lines("pve_node_disk_health")
     disks.answers[DISKS] = data(
         [SSD | {"devpath": "/dev/sdb"}, HARD_DISK | {"devpath": "/dev/sda", "health": "FAILED!"}]
     )
-    (poller,) = bench.exporter.pollers
-    poller._due.clear()  # the hour is over
-    bench.poll()
-    assert bench.lines("pve_node_disk_health") == before
-    assert bench.value("pve_node_disk_info", disk="WS20ABCD", device="/dev/sda") == 1
+    again.poll()
+    assert again.lines("pve_node_disk_health") == before
+    assert again.value("pve_node_disk_info", disk="WS20ABCD", device="/dev/sda") == 1
 
 
 @pytest.mark.parametrize("folder", ["recorded-8.4", "recorded-9.2"])
@@ -138,16 +145,14 @@ def test_a_ceph_whose_monitors_do_not_answer_is_an_error(pve: RecordedCluster, b
 
 
 def test_figures_of_a_ceph_that_does_not_answer_any_more_end_and_the_error_stays(
-    disks: RecordedCluster, bench: Bench, clock: Clock
+    disks: RecordedCluster, again: Bench, clock: Clock
 ) -> None:
-    bench.poll()
+    again.poll()
     disks.answers[CEPH_STATUS] = refused("got timeout")
     clock.now += 200
-    (poller,) = bench.exporter.pollers
-    poller._due.clear()
-    bench.poll()
-    assert bench.lines("pve_ceph_health") == []
-    assert bench.value("pve_collector_success", collector="ceph") == 0
+    again.poll()
+    assert again.lines("pve_ceph_health") == []
+    assert again.value("pve_collector_success", collector="ceph") == 0
 
 
 def with_ceph_storage(pve: RecordedCluster) -> None:
@@ -168,17 +173,15 @@ def test_the_ceph_of_other_nodes_is_found_where_the_host_that_answers_has_none(
 
 
 def test_a_ceph_elsewhere_that_does_not_answer_is_an_error_and_one_that_is_nowhere_is_none(
-    pve: RecordedCluster, bench: Bench
+    pve: RecordedCluster, again: Bench
 ) -> None:
     with_ceph_storage(pve)
     pve.answers |= {CEPH_STATUS: NO_CEPH} | {f"/nodes/pve{number}/ceph/status": NO_CEPH for number in (1, 2, 3)}
-    bench.poll()
-    assert bench.value("pve_collector_success", collector="ceph") == 1
+    again.poll()
+    assert again.value("pve_collector_success", collector="ceph") == 1
     pve.answers["/nodes/pve2/ceph/status"] = refused("got timeout")
-    (poller,) = bench.exporter.pollers
-    poller._due.clear()
-    bench.poll()
-    assert bench.value("pve_collector_success", collector="ceph") == 0
+    again.poll()
+    assert again.value("pve_collector_success", collector="ceph") == 0
 
 
 def test_nodes_are_not_asked_for_ceph_where_no_storage_is_on_one(pve: RecordedCluster, bench: Bench) -> None:
@@ -207,3 +210,17 @@ def test_an_answer_that_is_none_is_an_error_and_no_mistake_of_ours(
     errors = bench.lines("pve_collector_error")
     assert [line for line in errors if 'class="bad_answer"' in line]
     assert not [line for line in errors if 'class="internal"' in line]
+
+
+@pytest.mark.parametrize("path", [DISKS, ZFS, THIN])
+def test_a_disk_that_hangs_is_not_taken_for_a_node_that_is_gone(
+    disks: RecordedCluster, make_bench: Make, path: str
+) -> None:
+    bench = make_bench(disks, node_interval_seconds=0.001)
+    disks.answers[path] = Answer(596, "Connection timed out", b"")
+    bench.poll()
+    asked = disks.asked("pve1/status")
+    bench.poll()
+    assert disks.asked("pve1/status") == asked + 1
+    assert bench.value("pve_collector_success", collector="node", node="pve1") == 1
+    assert bench.value("pve_node_load1", id=NODE) is not None
