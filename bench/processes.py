@@ -163,7 +163,8 @@ class Ours(Process):
         home.mkdir(parents=True, exist_ok=True)
         self.data = home / "data"
         self.port, self.heartbeat_port = free_port(), free_port()
-        env = {}
+        self._hurry_ends = home / "hurry-ends"
+        env = {"PVEWATCH_BENCH_HURRY_ENDS": str(self._hurry_ends)}
         clusters = []
         for number, simulator in enumerate(simulators):
             monitor = simulator.details["tokens"]["monitor"]
@@ -187,6 +188,10 @@ class Ours(Process):
     def url(self) -> str:
         """Where it answers."""
         return f"http://127.0.0.1:{self.port}"
+
+    def end_hurry(self) -> None:
+        """Let the program bench.hurried go on at the ordinary pace."""
+        self._hurry_ends.touch()
 
     def page(self) -> str:
         """/metrics now."""

@@ -68,6 +68,7 @@ def big(folder: Path, scale: Scale) -> list[Row]:
         ):
             hanging = beside.submit(figures.measure_hanging_node, folder, nodes, 4 * nodes, scale.poll_seconds)
             figures.wait_for_sweep(ours, guests, 600)
+            ours.end_hurry()
             without, with_one = hanging.result()
             cost = figures.measure_refresh(ours, simulator, scale.polls, scale.poll_seconds)
             latency = figures.scrape(ours.port, "/metrics", scale.scrapes, 2 * scale.poll_seconds / scale.scrapes)
@@ -100,6 +101,7 @@ def everything(folder: Path, scale: Scale) -> list[Row]:
     with closing(Simulator(folder, nodes=nodes, guests=guests, version="9.2", name="all")) as simulator:
         with closing(Ours(folder, [simulator], "ours-all", program="bench.hurried", settings=settings)) as ours:
             figures.wait_until_quiet(ours, simulator, guests, 400, scale.poll_seconds)
+            ours.end_hurry()
             # Once around, so that all agents are known; then the measurement; then what is possible; then the plug.
             heartbeats.send(ours, scale.agents, scale.agents / rate + 2, rate, 0)
             steady = heartbeats.send(ours, scale.agents, scale.seconds, rate, 100)

@@ -17,6 +17,7 @@ from itertools import chain
 from typing import Literal
 from weakref import WeakSet
 
+from exporter.jobs import Considerate
 from exporter.snapshot import Snapshot, View
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -92,8 +93,12 @@ class Page:
                 found[cluster] = found.get(cluster, 0) + part.series
             return found
 
-    def refresh(self, snapshot: Snapshot) -> int:
-        """Write again what has changed in that cluster; returns how many families were written."""
+    def refresh(self, snapshot: Snapshot, *, considerate: bool = False) -> int:
+        """Write again what has changed in that cluster; returns how many families were written.
+
+        In the background `considerate` gives way to those who answer: of thousands of guests it is a second's work.
+        """
+        work = Considerate()
         # Generations before the view: what is recorded in between is written again next time, never missed.
         generations = snapshot.generations()
         view = snapshot.view()
@@ -119,6 +124,8 @@ class Page:
             text = write_samples(metric.name, metric.labels, metric.samples(view), view.cluster)
             fresh[key] = _Part(state, made_of, text, text.count(b"\n"))
             written += 1
+            if considerate:
+                work.breathe()
         with self._lock:
             if snapshot in self._forgotten:
                 return 0

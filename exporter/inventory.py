@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from exporter.collectors.addresses import reported
 from exporter.discovery import Reported, addresses_of, probe_entries
 from exporter.expectations import expected_running
-from exporter.heartbeats.store import HeartbeatStore, is_from, to_entry
+from exporter.heartbeats.record import is_from, to_entry
+from exporter.heartbeats.store import HeartbeatStore
 from exporter.snapshot import Snapshot, View
 from pvewatch.config import Cluster, Settings
 from pvewatch.inventory import ClusterEntry, GuestEntry, GuestKind, Inventory, NodeEntry, StorageEntry

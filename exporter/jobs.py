@@ -12,6 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 MAX_WAITING = 4096
+GAP_SECONDS = 0.025
+STRETCH_SECONDS = 0.002
+REST = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +94,29 @@ class JobPool:
         return None
 
 
+class Considerate:
+    """Long work that lets others have their turn: after each stretch it rests for REST times as long.
+
+    Without, threads that compute hold up those that answer, which need a turn of the interpreter for each system call.
+    """
+
+    def __init__(self) -> None:
+        self._begun = time.perf_counter()
+
+    def breathe(self) -> None:
+        """Rest if it is time to; to be called every millisecond or so."""
+        worked = time.perf_counter() - self._begun
+        if worked > STRETCH_SECONDS:
+            time.sleep(worked * REST)
+            self._begun = time.perf_counter()
+
+
 class Pace:
-    """A bounded rate of calls to the nodes of one cluster: `burst` at once, then `per_second`, whoever asks."""
+    """A bounded rate of calls to the nodes of one cluster: `burst` in a row, then `per_second`, whoever asks.
+
+    Also of a burst no two come within GAP_SECONDS: Proxmox VE has three processes that answer, and here many answers at
+    the same moment would keep those waiting who want one of us.
+    """
 
     def __init__(self, per_second: float, burst: float, stopped: threading.Event) -> None:
         self._per_second = per_second
@@ -101,6 +125,7 @@ class Pace:
         self._lock = threading.Lock()
         self._level = burst
         self._since = time.monotonic()
+        self._last = 0.0
 
     def wait(self, endpoint: str) -> None:
         """Wait for one's turn; `endpoint` is a template. Cluster-wide calls, a few a minute, have no turn."""
@@ -111,6 +136,7 @@ class Pace:
             # Below zero: those who wait have taken theirs already, each a place further back.
             self._level = min(self._burst, self._level + (now - self._since) * self._per_second) - 1
             self._since = now
-            delay = -self._level / self._per_second
+            delay = max(-self._level / self._per_second, self._last + GAP_SECONDS - now)
+            self._last = now + max(0.0, delay)
         if delay > 0:
             self._stopped.wait(delay)

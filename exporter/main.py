@@ -32,10 +32,11 @@ _log = logging.getLogger(__name__)
 # each system call of a listener gives up its turn: with Python's 5 ms a refresh of thousands of guests would hold up
 # scrapes, and heartbeats the more.
 SWITCH_SECONDS = 0.0005
-# When garbage is looked for, as gc.set_threshold has it. Looking through all that is known of thousands of guests stops
-# every thread for a third of a second, and with Python's own numbers that happens every few seconds, to find nothing:
-# what is dropped here is hardly ever part of a cycle. So it is done for every hundred million objects made.
-GARBAGE_THRESHOLDS = (10_000, 10, 1000)
+# When garbage is looked for, as gc.set_threshold has it; every thread stops meanwhile. Looking through all that is
+# known of thousands of guests takes a third of a second, and with Python's own numbers that happens every few seconds,
+# to find nothing: what is dropped here is hardly ever part of a cycle. So it is done for every hundred million objects
+# made, and the newest ones are looked through in small portions.
+GARBAGE_THRESHOLDS = (5_000, 2, 10_000)
 _M_ARENA_MAX = -8  # glibc's malloc.h
 
 

@@ -38,8 +38,12 @@ MAX_PAUSE_UNREACHABLE_SECONDS = 60.0
 PATIENCE_SECONDS = 5.0
 # Whoever took longer than this waits with the slow ones next time.
 SLOW_SECONDS = 2.0
-# How soon a node's answer is on the page.
-SHOW_SECONDS = 2.0
+# How soon an answer is on the page: at the next look when nothing more is being asked, else after so long. Each time
+# the families of all nodes' guests are written again, whichever node has answered.
+LOOK_SECONDS = 0.5
+SHOW_SECONDS = 5.0
+# From one node to the next: what is worked out for each of many would else hold up those who want an answer of us.
+SPREAD_SECONDS = 0.01
 # What a mistake in a collector, or a full disk below its store, can raise: it is told as an error of that collector.
 _OWN_FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, OSError, sqlite3.Error)
 
@@ -84,7 +88,8 @@ class ClusterPoller:
         self._busy: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
-        self._nodes_answered = threading.Event()
+        self._answered = threading.Event()
+        self._shown = 0.0
         self._pool = JobPool(f"ask-{cluster.name}", THREADS)
         self._stop = stopped or threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"poll-{cluster.name}", daemon=True)
@@ -136,28 +141,35 @@ class ClusterPoller:
                 for collector in self._per_node:
                     if collector.name == name and not self._is_busy(collector, node):
                         self._keep(collector, node, outage)
-        self._changed(self.snapshot)
+        self._show()
 
     def _run(self) -> None:
         interval = self._settings.poll_interval_seconds
         while not self._stop.is_set():
             due = time.monotonic() + interval
             self.poll()
-            while not self._stop.wait(max(0.05, min(SHOW_SECONDS, due - time.monotonic()))):
-                self._show_nodes()
+            while not self._stop.wait(max(0.05, min(LOOK_SECONDS, due - time.monotonic()))):
+                with self._lock:
+                    asking = bool(self._busy)
+                if not asking or time.monotonic() - self._shown >= SHOW_SECONDS:
+                    self._show_answered()
                 if time.monotonic() >= due:
                     break
 
-    def _show_nodes(self) -> None:
-        if self._nodes_answered.is_set():
-            self._nodes_answered.clear()
-            self._changed(self.snapshot)
+    def _show_answered(self) -> None:
+        if self._answered.is_set():
+            self._show()
+
+    def _show(self) -> None:
+        self._answered.clear()
+        self._shown = time.monotonic()
+        self._changed(self.snapshot)
 
     def settle(self, timeout: float) -> bool:
         """Wait until nothing is being asked; False when something still is after `timeout` seconds."""
         with self._lock:
             settled = self._idle.wait_for(lambda: not self._busy, timeout)
-        self._show_nodes()
+        self._show_answered()
         return settled
 
     def _ask_nodes(self) -> None:
@@ -182,8 +194,10 @@ class ClusterPoller:
                 elif self._is_due(collector, node.name) and not self._is_busy(collector, node.name):
                     self._keep(collector, node.name, gone)
             now = time.monotonic()
-            self._ask(quick, node.name, now)
-            self._ask(slow, node.name, now, slow=True)
+            asked = self._ask(quick, node.name, now)
+            asked |= self._ask(slow, node.name, now, slow=True)
+            if asked and self._stop.wait(SPREAD_SECONDS):
+                return
 
     def _node_outage(self, node: str, *, offline: bool) -> Failure | None:
         if offline:
@@ -193,8 +207,11 @@ class ClusterPoller:
         slack = self._settings.poll_interval_seconds / 2
         return failure if time.monotonic() + slack < until else None
 
-    def _ask(self, collectors: Sequence[Collector], node: str, deadline: float | None, *, slow: bool = False) -> None:
-        """Let a thread run those that are due, one after the other; wait for it until `deadline` (monotonic)."""
+    def _ask(self, collectors: Sequence[Collector], node: str, deadline: float | None, *, slow: bool = False) -> bool:
+        """Let a thread run those that are due, one after the other; wait for it until `deadline` (monotonic).
+
+        False when none was due.
+        """
         with self._lock:
             due = [
                 collector
@@ -203,17 +220,18 @@ class ClusterPoller:
             ]
             self._busy.update((collector.name, node) for collector in due)
         if not due:
-            return
+            return False
         done = threading.Event()
         # Each cluster-wide collector is a group of its own: one that hangs must not keep the next from a thread.
         if not self._pool.submit(node or f"/{due[0].name}", lambda: self._work(due, node, done), slow=slow):
             self._free(due, node)
-            return
+            return True
         while not done.is_set() and not self._stop.is_set():
             left = 0.2 if deadline is None else min(0.2, deadline - time.monotonic())
             if left <= 0:
-                return
+                break
             done.wait(left)
+        return True
 
     def _work(self, due: Sequence[Collector], node: str, done: threading.Event) -> None:
         outage: Failure | None = None
@@ -225,9 +243,9 @@ class ClusterPoller:
                     self._keep(collector, node, outage)
                 else:
                     outage = self._run_collector(collector, node)
-            if node and self._thread.is_alive():
-                # Many nodes answer in a moment: their figures are put on the page together.
-                self._nodes_answered.set()
+            if due[0] is not self._wide[0] and self._thread.is_alive():
+                # Many answer in a moment: their figures are put on the page together.
+                self._answered.set()
             elif not self._stop.is_set():
                 self._changed(self.snapshot)
             if due[0] is self._wide[0]:

@@ -23,7 +23,7 @@ from exporter.heartbeats.store import HeartbeatStore
 from exporter.jobs import Pace
 from exporter.own_metrics import OwnMetrics
 from exporter.poller import THREADS, ClusterPoller
-from exporter.snapshot import EVERYTHING, Snapshot
+from exporter.snapshot import EVERYTHING, GuestConfigs, Snapshot
 from exporter.stops import StopStore
 from pvewatch.config import Cluster, ConfigError, ExporterSettings, Problem, Secret, Settings
 from pvewatch.inventory import GuestDetail, GuestKind, Inventory
@@ -84,7 +84,7 @@ class Exporter:
         self._clock = clock
         self._page = Page(tables(lambda: self.settings))
         self._ids: dict[str, tuple[Resources | None, Mapping[int, str] | None]] = {}
-        self._uuids: dict[str, tuple[tuple[Snapshot, int], Mapping[str, str]]] = {}
+        self._configs: dict[str, tuple[tuple[Snapshot, int], Sequence[GuestConfigs]]] = {}
         self._changing = threading.Lock()
         self._started = False
         self._watched: Mapping[str, _Watched] = {}
@@ -181,7 +181,7 @@ class Exporter:
                 if id(watched.snapshot) not in shown:
                     self._page.forget(watched.snapshot)
                     self._ids.pop(watched.snapshot.cluster, None)
-                    self._uuids.pop(watched.snapshot.cluster, None)
+                    self._configs.pop(watched.snapshot.cluster, None)
             known_pollers = {id(watched.poller) for watched in before.values()}
             for watched in after.values():
                 self._page.refresh(watched.snapshot)
@@ -285,7 +285,7 @@ class Exporter:
             settings,
             self._stops,
             collectors,
-            self._page.refresh,
+            partial(self._page.refresh, considerate=True),
             clock=self._clock,
             ran=partial(self.own.collector_ran, cluster.name),
             stopped=stopped,
@@ -330,12 +330,12 @@ class Exporter:
         if watched is None:
             return None
         state = (watched.snapshot, watched.snapshot.generation("config"))
-        known = self._uuids.get(cluster)
+        known = self._configs.get(cluster)
         if known is None or known[0] != state:
-            configs = watched.snapshot.view().configs
-            uuids = {guest: uuid for guest, one in configs.items() if (uuid := one.config.smbios_uuid) is not None}
-            known = self._uuids[cluster] = (state, uuids)
-        return known[1].get(f"qemu/{vmid}")
+            known = self._configs[cluster] = (state, watched.snapshot.answers("config", GuestConfigs)[::-1])
+        guest = f"qemu/{vmid}"
+        # Of two nodes that both know it the later one counts, as in a view.
+        return next((one.by_id[guest].config.smbios_uuid for one in known[1] if guest in one.by_id), None)
 
 
 def _identities(groups: Sequence[Group], settings: ExporterSettings) -> list[tuple[object, ...]]:

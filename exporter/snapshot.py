@@ -7,10 +7,10 @@ gone. Whoever reads gets a `View`, an immutable picture of what is still worth b
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from pvewatch.pve.models import ClusterStatus, GuestConfig, NodeDetail, Resources, Version
 
@@ -95,6 +95,7 @@ class View:
     configs: Mapping[str, ConfigReading] = field(default_factory=dict)
     person_stops: Mapping[int, float] | None = None
     boots: Mapping[int, float] = field(default_factory=dict)
+    _computed: dict[Callable[[View], object], object] = field(default_factory=dict, repr=False, compare=False)
 
     def answers(self, collector: str, kind: type[_Kind]) -> list[_Kind]:
         """What that collector has answered and is still worth believing, one for each node, in the nodes' order.
@@ -102,6 +103,12 @@ class View:
         A cluster-wide collector gives one or none. An answer of another type is as good as none.
         """
         return _values(self.readings, collector, kind)
+
+    def once(self, compute: Callable[[View], _Kind]) -> _Kind:
+        """What `compute` makes of this view, made only once: for what many families come out of."""
+        if compute not in self._computed:
+            self._computed[compute] = compute(self)
+        return cast("_Kind", self._computed[compute])
 
 
 class Snapshot:
@@ -112,6 +119,8 @@ class Snapshot:
         self._lock = threading.Lock()
         self._readings: dict[Key, Reading] = {}
         self._generations: dict[str, int] = {}
+        self._configs: tuple[int, Mapping[str, ConfigReading]] = (0, MappingProxyType({}))
+        self._view: tuple[int, View] | None = None
 
     def record_success(
         self, key: Key, value: object | None, *, at: float, duration: float, keep_seconds: float
@@ -158,9 +167,8 @@ class Snapshot:
         return gone
 
     def reading(self, key: Key) -> Reading | None:
-        """The newest outcome of that collector and node; None when it has never been tried."""
-        with self._lock:
-            return self._readings.get(key)
+        """The newest outcome of that collector and node; None when it has never been tried. Never blocks."""
+        return self._readings.get(key)
 
     def resources(self) -> Resources | None:
         """The newest resources alone, for whoever asks often."""
@@ -173,29 +181,44 @@ class Snapshot:
             return dict(self._generations)
 
     def generation(self, collector: str) -> int:
-        """The number of `generations` for one collector alone."""
+        """The number of `generations` for one collector alone. Never blocks."""
+        return self._generations.get(collector, 0)
+
+    def answers(self, collector: str, kind: type[_Kind]) -> list[_Kind]:
+        """What `View.answers` says, without putting a whole view together."""
         with self._lock:
-            return self._generations.get(collector, 0)
+            readings = dict(self._readings)
+        return _values(readings, collector, kind)
 
     def view(self) -> View:
-        """The present picture. It is put together out of every guest's configuration: not for each heartbeat."""
+        """The present picture, the same one until something is recorded."""
         with self._lock:
+            state = self._generations.get(EVERYTHING, 0)
+            if self._view is not None and self._view[0] == state:
+                return self._view[1]
             readings = MappingProxyType(dict(self._readings))
-        configs: dict[str, ConfigReading] = {}
-        for answer in _values(readings, "config", GuestConfigs):
-            configs.update(answer.by_id)
+            configs_state = self._generations.get("config", 0)
+        # Only what is in these variables goes into the view: other threads make theirs at the same time.
+        known = self._configs
+        if known[0] != configs_state:
+            configs: dict[str, ConfigReading] = {}
+            for answer in _values(readings, "config", GuestConfigs):
+                configs.update(answer.by_id)
+            known = self._configs = (configs_state, MappingProxyType(configs))
         tasks = next(iter(_values(readings, "tasks", TaskReport)), None)
-        return View(
+        view = View(
             cluster=self.cluster,
             readings=readings,
             resources=next(iter(_values(readings, "resources", Resources)), None),
             status=next(iter(_values(readings, "status", ClusterStatus)), None),
             version=next(iter(_values(readings, "version", Version)), None),
             node_details=tuple(_values(readings, "node", NodeDetail)),
-            configs=MappingProxyType(configs),
+            configs=known[1],
             person_stops=None if tasks is None else tasks.person_stops,
             boots={} if tasks is None else tasks.boots,
         )
+        self._view = (state, view)
+        return view
 
     def _put(self, key: Key, reading: Reading) -> None:
         with self._lock:
@@ -213,5 +236,6 @@ class Snapshot:
 
 
 def _values(readings: Mapping[Key, Reading], collector: str, kind: type[_Kind]) -> list[_Kind]:
-    keys = sorted(key for key in readings if key[0] == collector)
+    whole = readings.get((collector, ""))
+    keys = [(collector, "")] if whole is not None else sorted(key for key in readings if key[0] == collector)
     return [value for key in keys if isinstance(value := readings[key].value, kind)]

@@ -88,7 +88,7 @@ def _with_cards(container: GuestActivity, cards: Mapping[int, tuple[NicCounters,
     return replace(container, nics=cards.get(vmid, ())) if container.running else container
 
 
-def _running(view: View) -> Iterator[GuestActivity]:
+def _running(view: View) -> list[GuestActivity]:
     """The newest of each guest that runs as far as can be known: a guest that has just moved stands in two lists.
 
     Those of a node that is gone or only repeats itself are left out, as their figures in resources are.
@@ -98,29 +98,32 @@ def _running(view: View) -> Iterator[GuestActivity]:
         for guest_id, activity in answer.by_id.items():
             if guest_id not in newest or answer.at > newest[guest_id][0]:
                 newest[guest_id] = (answer.at, activity)
-    for guest in view.resources.guests if view.resources else ():
-        found = newest.get(guest.id)
-        if found is not None and found[1].running and guest.status not in ("unknown", "stopped"):
-            yield found[1]
+    return [
+        found[1]
+        for guest in (view.resources.guests if view.resources else ())
+        if (found := newest.get(guest.id)) is not None
+        and found[1].running
+        and guest.status not in ("unknown", "stopped")
+    ]
 
 
 def _figure(attribute: str) -> Callable[[View], Iterator[Sample]]:
     get: Callable[[GuestActivity], Number | None] = attrgetter(attribute)
-    return lambda view: (((guest.id,), get(guest)) for guest in _running(view))
+    return lambda view: (((guest.id,), get(guest)) for guest in view.once(_running))
 
 
 def _disk(attribute: str) -> Callable[[View], Iterator[Sample]]:
     get: Callable[[DiskCounters], Number | None] = attrgetter(attribute)
-    return lambda view: (((guest.id, disk.device), get(disk)) for guest in _running(view) for disk in guest.disks)
+    return lambda view: (((guest.id, disk.device), get(disk)) for guest in view.once(_running) for disk in guest.disks)
 
 
 def _nic(attribute: str) -> Callable[[View], Iterator[Sample]]:
     get: Callable[[NicCounters], Number | None] = attrgetter(attribute)
-    return lambda view: (((guest.id, nic.device), get(nic)) for guest in _running(view) for nic in guest.nics)
+    return lambda view: (((guest.id, nic.device), get(nic)) for guest in view.once(_running) for nic in guest.nics)
 
 
 def _pressure(view: View) -> Iterator[Sample]:
-    for guest in _running(view):
+    for guest in view.once(_running):
         for pressure in guest.pressures:
             yield (guest.id, pressure.resource, pressure.stall), pressure.ratio
 

@@ -19,6 +19,7 @@ from exporter.collectors.definition import Collector, Incomplete, Request, every
 from exporter.expectations import expected_running, looked_at
 from exporter.exposition import Metric, Number, Sample
 from exporter.frozen_figures import trusted
+from exporter.jobs import Considerate
 from exporter.snapshot import View
 from pvewatch.pve.errors import Forbidden
 from pvewatch.pve.models import Guest, Node, Resources, Storage
@@ -38,7 +39,7 @@ def read(request: Request) -> Resources:
     A token without rights gets 200 and next to nothing. That is told as `forbidden`, with the rows there are: a
     cluster without guests and one whose guests may not be seen must not look the same.
     """
-    found = _unique(request.client.cluster_resources())
+    found = _unique(request.client.cluster_resources(Considerate().breathe))
     previous = request.previous if isinstance(request.previous, Resources) else None
     found = trusted(found, request.frozen_since, request.now, request.settings.figures_expire_seconds)
     found = _with_known_names(found, previous)

@@ -134,12 +134,14 @@ def _moved_away(request: Request, plan: Plan[_T], previous: Swept[_T] | None) ->
     """What is known of guests that are on another node now, until that node's own run has taken it over."""
     if previous is None or request.view.resources is None:
         return {}
-    elsewhere = {guest.id: guest.node for guest in request.view.resources.guests if guest.node != request.node}
     kept: dict[str, Answered[_T]] = {}
     for guest_id, found in previous.by_id.items():
-        there = request.view.readings.get((plan.collector, elsewhere.get(guest_id, "")))
+        guest = request.view.resources.guest(guest_id)
+        if guest is None or guest.node == request.node:
+            continue
+        there = request.view.readings.get((plan.collector, guest.node))
         taken_over = there is not None and isinstance(there.value, Swept) and guest_id in there.value.by_id
-        if guest_id in elsewhere and not taken_over:
+        if not taken_over:
             kept[guest_id] = found
     return kept
 

@@ -30,8 +30,9 @@ from concurrent.futures import Future
 from typing import Any
 
 from exporter.heartbeats.keys import HeartbeatKeys, Speaker, TokenRevoked
+from exporter.heartbeats.record import Guest
 from exporter.heartbeats.schema import Heartbeat, InvalidHeartbeat, parse
-from exporter.heartbeats.store import Guest, HeartbeatStore, StoreBusy, StoreFailed
+from exporter.heartbeats.store import HeartbeatStore, StoreBusy, StoreFailed
 from exporter.heartbeats.tokens import TokenRefused
 from pvewatch.inventory import GuestKind
 from pvewatch.secrets import Secret

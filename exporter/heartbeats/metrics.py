@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeVar
 
+from exporter.heartbeats.record import Guest, Record, is_outdated, is_silent
 from exporter.heartbeats.schema import Filesystem, Heartbeat, Interface
-from exporter.heartbeats.store import Guest, Record, is_outdated, is_silent
 from pvewatch import __version__
 
 Part = TypeVar("Part")
@@ -206,10 +206,11 @@ def families(
     their newest heartbeat is older than `keep` seconds.
     """
     known = list(_identified(records, guest_ids, now - keep))
+    read = [(labels, record, record.payload.heartbeat()) for labels, record in known if record.payload is not None]
     fresh = [
-        (labels, record.heartbeat, record.last_seen)
-        for labels, record in known
-        if record.heartbeat is not None and not is_silent(record, now, timeout)
+        (labels, heartbeat, record.last_seen)
+        for labels, record, heartbeat in read
+        if not is_silent(record, now, timeout)
     ]
     return [
         HeartbeatFamily(
@@ -261,8 +262,7 @@ def families(
             (*_GUEST, "version", "platform", "os"),
             tuple(
                 ((*labels, heartbeat.agent.version, heartbeat.agent.platform, _os_name(heartbeat)), 1.0)
-                for labels, heartbeat in ((labels, record.heartbeat) for labels, record in known)
-                if heartbeat is not None
+                for labels, _, heartbeat in read
             ),
         ),
         HeartbeatFamily(
@@ -271,7 +271,7 @@ def families(
             "Whether the guest's agent is older than the one that this pvewatch has, 1 or 0.",
             _GUEST,
             tuple(
-                (labels, float(is_outdated(record.heartbeat.agent.version, __version__) if record.heartbeat else True))
+                (labels, float(is_outdated(record.payload.agent_version, __version__) if record.payload else True))
                 for labels, record in known
             ),
         ),

@@ -1,7 +1,7 @@
 """The heartbeats' part of /metrics as bytes, written again only for guests of which there is something new.
 
 Ten thousand agents are ten times as many series. Each guest's lines are kept, and a thread brings them up to date every
-second, so that a scrape only takes what is there.
+two seconds, so that a scrape only takes what is there.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from exporter.exposition import gathered, header, write_samples
 from exporter.heartbeats.metrics import GuestIds, families, gone, shown_id
-from exporter.heartbeats.store import Guest, Record, is_silent
+from exporter.heartbeats.record import Guest, Record, is_silent
 
-REFRESH_SECONDS = 1.0
+REFRESH_SECONDS = 2.0
 # In the background the work is done in small parts: at a thousand heartbeats a second it would else hold them up.
 PART_GUESTS = 20
 PAUSE_SECONDS = 0.005
@@ -76,7 +76,7 @@ class HeartbeatPage:
         self._stop.set()
 
     def pieces(self) -> list[bytes]:
-        """The page, in pieces to be sent: at most a second or two old in the background's care, else as of now."""
+        """The page, in pieces to be sent: at most some three seconds old in the background's care, else as of now."""
         if not self._thread.is_alive():
             self.refresh()
         return self._pieces

@@ -102,7 +102,9 @@ def advance(before: Progress, message: Message) -> tuple[Progress, bool]:
     limit = known.lag + DRIFT * max(0.0, message.received_at - known.arrived_at)
     if message.lag > limit + LATE_SECONDS:
         return _late(before, known, message)
-    after = replace(before, suspect=before.suspect and replace(before.suspect, interleaved=True))
+    after = before
+    if before.suspect is not None:
+        after = replace(before, suspect=replace(before.suspect, interleaved=True))
     if known is not before.boots[-1]:
         after = _returned(after, message.received_at)
     return _in_time(after, known, message, min(message.lag, limit)), True

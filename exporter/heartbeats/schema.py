@@ -30,6 +30,8 @@ ShortText = Annotated[str, Field(min_length=1, max_length=64)]
 PathText = Annotated[str, Field(min_length=1, max_length=255)]
 UUID_PATTERN = r"^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$"
 
+Platform = Literal["linux", "windows"]
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
@@ -39,7 +41,7 @@ class Agent(_Part):
     """The program that speaks."""
 
     version: ShortText
-    platform: Literal["linux", "windows"]
+    platform: Platform
 
 
 class Cpu(_Part):

@@ -14,7 +14,6 @@ import contextlib
 import logging
 import os
 import queue
-import re
 import sqlite3
 import threading
 from collections.abc import Mapping
@@ -26,16 +25,19 @@ from types import MappingProxyType
 
 from pydantic import ValidationError
 
-from exporter.heartbeats.progress import NO_PROGRESS, Message, Progress, advance, from_json, to_json
+from exporter.heartbeats.progress import NO_PROGRESS, Message, advance, from_json, to_json
+from exporter.heartbeats.record import Guest, Payload, Record
 from exporter.heartbeats.schema import Heartbeat
-from pvewatch import __version__
-from pvewatch.inventory import GuestKind, HeartbeatEntry
+from pvewatch.inventory import GuestKind
 
 SCHEMA_VERSION = 2
 QUEUE_SIZE = 2048
 # SQLite gives up the interpreter's lock for each statement, and gets it back when other threads let it: one statement
 # for the whole group waits once. One is prepared for each size of group, so the group is not larger.
 GROUP_SIZE = 64
+# From one group to the next at least this long: at a thousand a second a group has then several rows, and the threads
+# take turns a few hundred times a second instead of thousands. A single heartbeat does not wait for it.
+GATHER_SECONDS = 0.004
 STOP_SECONDS = 5.0
 
 _CREATE = """
@@ -73,8 +75,6 @@ ON CONFLICT (cluster, vmid) DO UPDATE SET kind = excluded.kind, last_seen = excl
 
 logger = logging.getLogger(__name__)
 
-Guest = tuple[str, int]
-
 
 class StoreUnusable(Exception):
     """The file cannot be opened, is damaged, or was written by a newer pvewatch; the message says the remedy."""
@@ -86,28 +86,6 @@ class StoreBusy(Exception):
 
 class StoreFailed(Exception):
     """The heartbeat could not be written (a full disk, for example); it was not accepted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What is known of one guest's heartbeats.
-
-    Times are the server's clock in unix seconds; `last_seen` is the newest message that came in time. `kind` is the one
-    last known, None when the guest has never been seen in Proxmox VE. `count` is of all heartbeats ever accepted.
-    `heartbeat` is None only when an older pvewatch wrote a form that this one does not read any more. `key_id` tells
-    which secret its token derives from.
-    """
-
-    cluster: str
-    vmid: int
-    kind: GuestKind | None
-    first_seen: float
-    last_seen: float
-    boot_id: str
-    count: int
-    heartbeat: Heartbeat | None
-    progress: Progress = NO_PROGRESS
-    key_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +182,7 @@ class HeartbeatStore:
             running = item is not None
             if group:
                 self._commit(group)
+                self._closing.wait(GATHER_SECONDS)
             if isinstance(item, _Forget):
                 self._delete(item.guests)
         self._connection.close()
@@ -247,49 +226,6 @@ class HeartbeatStore:
             self._records.pop(guest, None)
 
 
-def to_entry(record: Record, now: float, timeout: float, current_key_id: str = "") -> HeartbeatEntry:
-    """The inventory's form of a record; `silent` when the last heartbeat is more than `timeout` seconds old.
-
-    `current_key_id` is that of the tokens printed now.
-
-    Only the server's clock is asked: what the guest says the time is has no part in it.
-    """
-    heartbeat = record.heartbeat
-    return HeartbeatEntry(
-        last_seen=record.last_seen,
-        boot_id=record.boot_id,
-        agent_version=heartbeat.agent.version if heartbeat else "unknown",
-        sequence=heartbeat.sequence if heartbeat else 0,
-        silent=is_silent(record, now, timeout),
-        timeout_seconds=timeout,
-        identity_shared=record.progress.is_shared(now),
-        agent_platform=heartbeat.agent.platform if heartbeat else None,
-        previous_secret=bool(current_key_id and record.key_id and record.key_id != current_key_id),
-        outdated=is_outdated(heartbeat.agent.version, __version__) if heartbeat else True,
-    )
-
-
-def is_outdated(version: str, newest: str) -> bool:
-    """Whether an agent's version is older than `newest`; agents carry the version of the pvewatch they came with."""
-    own, current = _numbers(version), _numbers(newest)
-    return bool(own and current) and own < current
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    match = re.match(r"\d{1,6}(\.\d{1,6}){0,3}", version, re.ASCII)
-    return tuple(int(part) for part in match[0].split(".")) if match else ()
-
-
-def is_silent(record: Record, now: float, timeout: float) -> bool:
-    """Whether the last heartbeat came more than `timeout` seconds before `now` (server's clock)."""
-    return now - record.last_seen > timeout
-
-
-def is_from(record: Record, kind: GuestKind) -> bool:
-    """Whether a guest of this kind can have sent it: a container that took a removed VM's number is another guest."""
-    return record.kind in (None, kind)
-
-
 def _advance(before: Record | None, arrival: _Arrival) -> Record:
     heartbeat = arrival.heartbeat
     message = Message(
@@ -310,7 +246,7 @@ def _advance(before: Record | None, arrival: _Arrival) -> Record:
         last_seen=arrival.received_at,
         boot_id=arrival.heartbeat.boot_id,
         count=before.count + 1 if before else 1,
-        heartbeat=heartbeat,
+        payload=Payload.of(heartbeat),
         progress=progress,
         key_id=arrival.key_id,
     )
@@ -326,7 +262,7 @@ def _row(record: Record, heartbeat: Heartbeat) -> tuple[str | int | float | None
         record.last_seen,
         record.boot_id,
         record.count,
-        (record.heartbeat or heartbeat).model_dump_json(by_alias=True, exclude_none=True),
+        (record.payload or Payload.of(heartbeat)).text,
         to_json(record.progress),
         record.key_id,
     )
@@ -381,7 +317,7 @@ def _load(connection: sqlite3.Connection, path: Path) -> list[Record]:
             last_seen=last_seen,
             boot_id=boot_id,
             count=count,
-            heartbeat=_read_payload(payload),
+            payload=_read_payload(payload),
             progress=from_json(progress),
             key_id=key_id,
         )
@@ -389,8 +325,8 @@ def _load(connection: sqlite3.Connection, path: Path) -> list[Record]:
     ]
 
 
-def _read_payload(payload: str) -> Heartbeat | None:
+def _read_payload(payload: str) -> Payload | None:
     try:
-        return Heartbeat.model_validate_json(payload)
+        return Payload.of(Heartbeat.model_validate_json(payload))
     except ValidationError:
         return None

@@ -132,9 +132,12 @@ class PveClient(MonitoringCalls):
         """`GET /cluster/status`: quorum and nodes. Needs Sys.Audit on /."""
         return self._get("/cluster/status", parsers.cluster_status)
 
-    def cluster_resources(self) -> Resources:
-        """`GET /cluster/resources`: all that this token may see, 200 also when that is nothing."""
-        return self._get("/cluster/resources", parsers.resources)
+    def cluster_resources(self, breathe: Callable[[], None] = lambda: None) -> Resources:
+        """`GET /cluster/resources`: all that this token may see, 200 also when that is nothing.
+
+        `breathe` is called again and again while the answer is read.
+        """
+        return self._get("/cluster/resources", lambda data: parsers.resources(data, breathe))
 
     def cluster_tasks(self) -> tuple[Task, ...]:
         """`GET /cluster/tasks`: the newest tasks of all nodes, newest first; only own ones without Sys.Audit on /."""

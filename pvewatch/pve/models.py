@@ -140,6 +140,7 @@ class Resources:
     pools: tuple[str, ...]
     skipped: int = 0
     _by_node: dict[str, list[Guest]] = field(init=False, repr=False, compare=False)
+    _by_id: dict[str, Guest] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Every collector of every node asks for its own guests: looking through all each time costs more than this."""
@@ -147,6 +148,11 @@ class Resources:
         for guest in self.guests:
             by_node.setdefault(guest.node, []).append(guest)
         object.__setattr__(self, "_by_node", by_node)
+        object.__setattr__(self, "_by_id", {guest.id: guest for guest in self.guests})
+
+    def guest(self, guest_id: str) -> Guest | None:
+        """The guest with an id such as `qemu/100`."""
+        return self._by_id.get(guest_id)
 
     def guests_on(self, node: str) -> Sequence[Guest]:
         """The guests of one node, in their order."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 from pvewatch import probes
@@ -129,8 +129,11 @@ def cluster_status(data: object) -> ClusterStatus:
     )
 
 
-def resources(data: object) -> Resources:
-    """`/cluster/resources`, in a stable order; row types that are not used (sdn, network, …) are ignored."""
+def resources(data: object, breathe: Callable[[], None] = lambda: None) -> Resources:
+    """`/cluster/resources`, in a stable order; row types that are not used (sdn, network, …) are ignored.
+
+    `breathe` is called after each row: of thousands it is a fifth of a second's work.
+    """
     guests: list[Guest] = []
     nodes: list[Node] = []
     storages: list[Storage] = []
@@ -150,6 +153,7 @@ def resources(data: object) -> Resources:
         elif kind == "pool":
             known = _collect(pools, text(row.get("pool")))
         skipped += not known
+        breathe()
     return Resources(
         guests=tuple(sorted(guests, key=lambda item: (item.vmid, item.kind))),
         nodes=tuple(sorted(nodes, key=lambda item: item.name)),

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from exporter.heartbeats.http import HeartbeatApp
-from exporter.heartbeats.store import HeartbeatStore, Record
+from exporter.heartbeats.record import Record
+from exporter.heartbeats.store import HeartbeatStore
 from exporter.heartbeats.tokens import token
 from pvewatch.secrets import Secret
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from exporter.jobs import Pace
+from exporter.jobs import GAP_SECONDS, STRETCH_SECONDS, Considerate, Pace
 
 STATUS = "/nodes/{node}/status"
 
@@ -28,11 +28,37 @@ def test_a_burst_passes_and_then_each_waits_a_place_further_back() -> None:
     pace = Pace(per_second=0.001, burst=3, stopped=waits)
     for _ in range(3):
         pace.wait(STATUS)
-    assert waits.seconds == []
+    in_a_row = list(waits.seconds)
+    assert all(seconds <= 2 * GAP_SECONDS for seconds in in_a_row), "one after the other, and soon"
     for _ in range(2):
         pace.wait(STATUS)
     # A thousand seconds for each, less what this test has taken.
-    assert waits.seconds == [pytest.approx(1000, abs=60), pytest.approx(2000, abs=60)]
+    assert waits.seconds[len(in_a_row) :] == [pytest.approx(1000, abs=60), pytest.approx(2000, abs=60)]
+
+
+def test_of_a_burst_no_two_calls_come_at_the_same_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exporter.jobs.time.monotonic", lambda: 1000.0)
+    waits = Waits()
+    pace = Pace(per_second=1, burst=5, stopped=waits)
+    for _ in range(4):
+        pace.wait(STATUS)
+    assert waits.seconds == [pytest.approx(place * GAP_SECONDS) for place in (1, 2, 3)]
+
+
+def test_long_work_rests_longer_than_it_has_worked(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, rests = [0.0], []
+    monkeypatch.setattr("exporter.jobs.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("exporter.jobs.time.sleep", rests.append)
+    work = Considerate()
+    work.breathe()
+    now[0] = STRETCH_SECONDS / 2
+    work.breathe()
+    assert rests == [], "there is nothing to rest from yet"
+    now[0] = 3 * STRETCH_SECONDS
+    work.breathe()
+    assert rests[0] > 3 * STRETCH_SECONDS
+    work.breathe()
+    assert len(rests) == 1
 
 
 def test_what_is_asked_of_the_whole_cluster_never_waits() -> None:

@@ -93,8 +93,8 @@ def test_a_heartbeat_is_taken_under_the_tokens_name(
     record = store.get("home", 101)
     assert record is not None
     assert (record.last_seen, record.kind, record.count) == (5000.25, "qemu", 1)
-    assert record.heartbeat is not None
-    assert record.heartbeat.model_dump(by_alias=True) == example
+    assert record.payload is not None
+    assert record.payload.heartbeat().model_dump(by_alias=True) == example
 
 
 def test_what_the_message_says_about_who_sends_it_changes_nothing(

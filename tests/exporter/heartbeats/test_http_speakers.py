@@ -13,7 +13,8 @@ import pytest
 
 from exporter.heartbeats.http import PATHS, HeartbeatApp, RateLimit
 from exporter.heartbeats.keys import HeartbeatKeys, current_token, finish_rotation, rotate
-from exporter.heartbeats.store import HeartbeatStore, Record, to_entry
+from exporter.heartbeats.record import Record, to_entry
+from exporter.heartbeats.store import HeartbeatStore
 from pvewatch.secrets import read_internal_secret
 from pvewatch.serve import Server, serve
 

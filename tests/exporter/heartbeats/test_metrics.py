@@ -8,8 +8,8 @@ import pytest
 from exporter.heartbeats.http import REASONS
 from exporter.heartbeats.metrics import GuestIds, families, gone
 from exporter.heartbeats.progress import SHARED_SECONDS, Progress
+from exporter.heartbeats.record import Payload, Record
 from exporter.heartbeats.schema import Heartbeat
-from exporter.heartbeats.store import Record
 
 NOW = 10_000.0
 AGENT_INFO = {"version": "0.1.0", "platform": "linux", "os": "Debian GNU/Linux 12"}
@@ -21,7 +21,9 @@ Series = dict[str, dict[tuple[str, ...], float]]
 @pytest.fixture
 def record(example: dict[str, Any]) -> Record:
     progress = Progress(late=2, missed=5)
-    return Record("home", 101, "qemu", 100.0, NOW - 20, "boot", 42, Heartbeat.model_validate(example), progress)
+    return Record(
+        "home", 101, "qemu", 100.0, NOW - 20, "boot", 42, Payload.of(Heartbeat.model_validate(example)), progress
+    )
 
 
 def series(record: Record, guest_ids: GuestIds, *, now: float = NOW) -> Series:
@@ -88,7 +90,7 @@ def test_an_agent_older_than_pvewatch_is_told_apart(
     record: Record, example: dict[str, Any], version: str, outdated: int
 ) -> None:
     heartbeat = Heartbeat.model_validate(example | {"agent": {"version": version, "platform": "linux"}})
-    found = series(replace(record, heartbeat=heartbeat), {"home": {101: "qemu/101"}})
+    found = series(replace(record, payload=Payload.of(heartbeat)), {"home": {101: "qemu/101"}})
     assert found["pvewatch_agent_outdated"] == {("home", "qemu/101"): outdated}
 
 
@@ -97,7 +99,7 @@ def test_a_clock_an_hour_off_is_a_figure_and_moves_nothing_else(
     record: Record, example: dict[str, Any], hours: int
 ) -> None:
     heartbeat = Heartbeat.model_validate(example | {"time": record.last_seen + hours * 3600})
-    off = Record("home", 101, "qemu", 100.0, record.last_seen, "boot", 42, heartbeat)
+    off = Record("home", 101, "qemu", 100.0, record.last_seen, "boot", 42, Payload.of(heartbeat))
     guest = ("home", "qemu/101")
     found = series(off, {"home": None})
     assert found["pvewatch_agent_clock_offset_seconds"] == {guest: hours * 3600}
@@ -118,7 +120,7 @@ def test_a_container_that_took_a_removed_vms_number_has_not_sent_its_heartbeats(
 def test_while_proxmox_ve_cannot_be_asked_the_kind_last_known_counts(record: Record) -> None:
     found = series(record, {"home": None})
     assert list(found["pvewatch_heartbeats_received_total"]) == [("home", "qemu/101")]
-    never_known = Record("home", 101, None, 100.0, NOW, "boot", 1, record.heartbeat)
+    never_known = Record("home", 101, None, 100.0, NOW, "boot", 1, record.payload)
     assert set(series(never_known, {"home": None})) == {"pvewatch_heartbeats_rejected_total"}
 
 
@@ -148,7 +150,7 @@ def test_a_figure_that_the_agent_left_out_has_no_series(record: Record, example:
     optional = ("cpu", "load", "memory", "swap", "filesystems", "os", "network", "services", "last_repair")
     for part in (*optional, "pending_reboot", "smbios_uuid"):
         del example[part]
-    bare = Record("home", 101, "qemu", 100.0, NOW, "boot", 1, Heartbeat.model_validate(example))
+    bare = Record("home", 101, "qemu", 100.0, NOW, "boot", 1, Payload.of(Heartbeat.model_validate(example)))
     found = series(bare, {"home": None})
     assert {name for name in found if name.startswith("pvewatch_agent_")} == {
         "pvewatch_agent_info",
@@ -161,7 +163,7 @@ def test_a_figure_that_the_agent_left_out_has_no_series(record: Record, example:
 
 def test_a_mount_point_sent_twice_is_one_series_with_the_later_value(record: Record, example: dict[str, Any]) -> None:
     example["filesystems"] = [{**example["filesystems"][0], "size_bytes": size} for size in (1, 2)]
-    twice = Record("home", 101, "qemu", 100.0, NOW, "boot", 1, Heartbeat.model_validate(example))
+    twice = Record("home", 101, "qemu", 100.0, NOW, "boot", 1, Payload.of(Heartbeat.model_validate(example)))
     pages = families({("home", 101): twice}, {"home": None}, REJECTED, now=NOW, timeout=180)
     (sizes,) = [family.samples for family in pages if family.name == "pvewatch_agent_filesystem_size_bytes"]
     assert sizes == ((("home", "qemu/101", "/"), 2.0),)

@@ -14,15 +14,9 @@ from typing import Any
 import pytest
 
 from exporter.heartbeats.progress import SHARED_SECONDS
+from exporter.heartbeats.record import to_entry
 from exporter.heartbeats.schema import Heartbeat
-from exporter.heartbeats.store import (
-    GROUP_SIZE,
-    HeartbeatStore,
-    StoreBusy,
-    StoreFailed,
-    StoreUnusable,
-    to_entry,
-)
+from exporter.heartbeats.store import GROUP_SIZE, HeartbeatStore, StoreBusy, StoreFailed, StoreUnusable
 from exporter.heartbeats.tokens import token
 from pvewatch.secrets import Secret
 
@@ -50,9 +44,9 @@ def test_an_accepted_heartbeat_is_there_after_a_restart(tmp_path: Path, example:
     again.close()
     assert record == before
     assert record is not None
-    assert record.heartbeat is not None
+    assert record.payload is not None
     assert (record.first_seen, record.last_seen, record.count) == (1000.5, 1060.5, 2)
-    assert (record.kind, record.boot_id, record.heartbeat.sequence) == ("lxc", "second", 8)
+    assert (record.kind, record.boot_id, record.payload.sequence) == ("lxc", "second", 8)
 
 
 def test_who_reads_the_records_keeps_the_picture_of_that_moment(store: HeartbeatStore, example: dict[str, Any]) -> None:
@@ -101,8 +95,8 @@ def test_many_heartbeats_of_one_guest_in_one_commit_are_all_counted(
         fill(future)
     record = store.get("home", 101)
     assert record is not None
-    assert record.heartbeat is not None
-    assert (record.count, record.last_seen, record.heartbeat.sequence) == (500, 1499, 499)
+    assert record.payload is not None
+    assert (record.count, record.last_seen, record.payload.sequence) == (500, 1499, 499)
 
 
 def test_the_file_is_nobody_elses_to_read(store: HeartbeatStore, example: dict[str, Any]) -> None:
@@ -166,8 +160,8 @@ def test_a_message_that_comes_late_is_counted_and_does_not_count_as_alive(
     fill(store.submit("home", 101, "qemu", beat(example, sequence=2, uptime_seconds=160.0), 1290))
     record = store.get("home", 101)
     assert record is not None
-    assert record.heartbeat is not None
-    assert (record.last_seen, record.heartbeat.sequence, record.count) == (1120, 3, 3)
+    assert record.payload is not None
+    assert (record.last_seen, record.payload.sequence, record.count) == (1120, 3, 3)
     assert (record.progress.late, record.progress.missed) == (1, 1)
     assert to_entry(record, now=1301, timeout=180).silent
 
@@ -267,7 +261,7 @@ def test_a_stored_form_not_read_any_more_keeps_when_the_guest_was_seen(tmp_path:
     record = store.get("home", 101)
     store.close()
     assert record is not None
-    assert record.heartbeat is None
+    assert record.payload is None
     entry = to_entry(record, now=1010, timeout=180)
     assert (entry.last_seen, entry.silent, entry.agent_version) == (1000, False, "unknown")
 
@@ -330,7 +324,7 @@ def test_kill_9_in_a_stream_of_heartbeats_loses_none_that_was_acknowledged(
             assert not sender.is_alive()
 
         store = HeartbeatStore(directory / "exporter-heartbeats.db")
-        stored = {vmid: record.heartbeat.sequence for (_, vmid), record in store.records().items() if record.heartbeat}
+        stored = {vmid: record.payload.sequence for (_, vmid), record in store.records().items() if record.payload}
         store.close()
         for vmid, sequence in acknowledged.items():
             # One more may be on disk than was heard of: the answer to it was lost with the process.
