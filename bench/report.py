@@ -134,8 +134,8 @@ How to read it:
 - Calls a minute: prometheus-pve-exporter reads the guests' configurations of the node that is the target, so a
   whole cluster takes a scrape of every node, here counted once a minute. pvewatch reads them within half an hour.
 - MB are 1,000,000 bytes of resident memory, at its peak, after every guest has been read by every collector. For
-  that the exporter is started with a faster sweep of the guests, as the ordinary one is spread over an hour; the rest is
-  measured at its ordinary pace.
+  that the exporter is started with a faster sweep of the guests, as the ordinary one is spread over an hour; the rest
+  is measured at its ordinary pace.
 - Heartbeats are sent by another process at a steady rate over 64 connections. They count when they are
   acknowledged, which is after they are on disk; waiting counts from the moment a heartbeat was due to be sent. For
   the last row the exporter is killed with SIGKILL while they come in, and its file is compared with what had been
