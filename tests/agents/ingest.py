@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from exporter.heartbeats.http import HeartbeatApp
 from exporter.heartbeats.record import Record
+from exporter.heartbeats.schema import Heartbeat
 from exporter.heartbeats.store import HeartbeatStore
 from exporter.heartbeats.tokens import token
 from pvewatch.secrets import Secret
@@ -82,6 +83,11 @@ class Ingest:
         record = self.store.get("home", 101)
         assert record is not None
         return record
+
+    def heartbeat(self) -> Heartbeat:
+        payload = self.record().payload
+        assert payload is not None
+        return payload.heartbeat()
 
 
 def token_file(tmp_path: Path, text: str = TOKEN, mode: int = 0o600) -> Path:

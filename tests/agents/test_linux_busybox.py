@@ -69,8 +69,7 @@ def test_it_is_heard_over_tls_and_keeps_its_counters_from_one_process_to_the_nex
         )
         assert agent.communicate(timeout=30) == ("", "")
         assert agent.returncode == 0
-    heartbeat = ingest.record().heartbeat
-    assert heartbeat is not None
+    heartbeat = ingest.heartbeat()
     assert heartbeat.sequence == 2
 
 

@@ -87,8 +87,7 @@ def test_it_is_heard_and_tells_the_containers_own_limits(
     done = subprocess.run(["bash", "-c", ENTER], env=variables, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
-    heartbeat = ingest.record().heartbeat
-    assert heartbeat is not None
+    heartbeat = ingest.heartbeat()
     assert heartbeat.memory is not None
     assert heartbeat.memory.size_bytes == MEMORY_BYTES
     assert 0 < heartbeat.memory.available_bytes < MEMORY_BYTES

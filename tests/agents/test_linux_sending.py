@@ -57,8 +57,9 @@ def test_one_heartbeat_arrives_over_tls(ingest: Ingest, authority: Authority, tm
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     record = ingest.record()
     assert (record.count, record.boot_id) == (1, "boot-1")
-    assert record.heartbeat is not None
-    assert (record.heartbeat.sequence, record.heartbeat.missed) == (1, 0)
+    assert record.payload is not None
+    heartbeat = record.payload.heartbeat()
+    assert (heartbeat.sequence, heartbeat.missed) == (1, 0)
 
 
 def test_everything_can_stand_in_a_configuration_file(ingest: Ingest, authority: Authority, tmp_path: Path) -> None:
@@ -71,8 +72,8 @@ def test_everything_can_stand_in_a_configuration_file(ingest: Ingest, authority:
     done = run("--config", config, "once")
     assert (done.returncode, done.stderr) == (0, "")
     record = ingest.record()
-    assert record.heartbeat is not None
-    assert record.heartbeat.interval_seconds == 7
+    assert record.payload is not None
+    assert record.payload.heartbeat().interval_seconds == 7
 
 
 def test_a_configuration_file_is_never_run(tmp_path: Path) -> None:
@@ -121,8 +122,8 @@ def test_run_counts_its_messages_and_ends_when_told(ingest: Ingest, authority: A
         _, complaints = agent.communicate(timeout=5)
     assert (agent.returncode, complaints) == (0, "")
     record = ingest.record()
-    assert record.heartbeat is not None
-    assert record.heartbeat.sequence == record.count
+    assert record.payload is not None
+    assert record.payload.sequence == record.count
 
 
 def test_messages_that_could_not_be_delivered_are_counted_in_the_next_one(
@@ -137,8 +138,7 @@ def test_messages_that_could_not_be_delivered_are_counted_in_the_next_one(
     )
     assert done.returncode == 0
     assert "delivered again after 2 missed" in done.stderr
-    heartbeat = ingest.record().heartbeat
-    assert heartbeat is not None
+    heartbeat = ingest.heartbeat()
     assert (heartbeat.sequence, heartbeat.missed) == (3, 2)
 
 

@@ -148,7 +148,7 @@ def test_a_failed_service_is_started_again_until_the_limit_and_a_stopped_one_is_
     )
 
     def told() -> tuple[list[tuple[str, str, int]], str]:
-        heartbeat = ingest.record().heartbeat if ingest.count() else None
+        heartbeat = ingest.heartbeat() if ingest.count() else None
         if heartbeat is None:
             return [], ""
         services: list[tuple[str, str, int]] = [(each.name, each.state, each.restarts) for each in heartbeat.services]
@@ -181,8 +181,7 @@ def test_from_cron_the_counters_go_on_from_one_process_to_the_next(machine: Mach
     by_hand = line.partition(";")[2].partition("2>&1")[0]
     machine.succeeds(f"setpriv --reuid=pvewatch-agent --clear-groups --regid=nogroup env {settings} {by_hand}")
     await_true(lambda: ingest.count() >= 2, 180)
-    heartbeat = ingest.record().heartbeat
-    assert heartbeat is not None
+    heartbeat = ingest.heartbeat()
     assert heartbeat.sequence == ingest.count()
     assert heartbeat.cpu is not None
     assert heartbeat.cpu.usage_ratio is not None

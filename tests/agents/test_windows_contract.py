@@ -130,7 +130,8 @@ def test_the_sample_is_taken_by_the_real_ingest_and_its_figures_appear(ingest: I
     answer = requests.post(url, data=SAMPLE, headers=headers, verify=str(authority.ca), timeout=10)
     assert (answer.status_code, answer.text) == (204, "")
     record = ingest.record()
-    assert record.heartbeat == parse(SAMPLE)
+    assert record.payload is not None
+    assert record.payload.heartbeat() == parse(SAMPLE)
 
     shown = families({("home", 101): record}, {"home": {101: "qemu/101"}}, {}, now=time.time(), timeout=180)
     samples = {(each.name, labels): value for each in shown for labels, value in each.samples}
