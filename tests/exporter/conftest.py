@@ -78,6 +78,12 @@ def recorded(name: str, folder: str = RECORDED) -> Answer:
 
 
 @pytest.fixture(autouse=True)
+def _no_waiting_between_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hosts of tests need no consideration, and hundreds of polls would wait for a second each."""
+    monkeypatch.setattr("exporter.jobs.GAP_SECONDS", 0.0)
+
+
+@pytest.fixture(autouse=True)
 def _changed_keys_count_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keys, "LOOK_SECONDS", 0.0)
 

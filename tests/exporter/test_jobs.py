@@ -6,9 +6,15 @@ import threading
 
 import pytest
 
-from exporter.jobs import GAP_SECONDS, STRETCH_SECONDS, Considerate, Pace
+from exporter.jobs import STRETCH_SECONDS, Considerate, Pace
 
 STATUS = "/nodes/{node}/status"
+GAP_SECONDS = 0.025
+
+
+@pytest.fixture(autouse=True)
+def _waiting_between_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exporter.jobs.GAP_SECONDS", GAP_SECONDS)
 
 
 class Waits(threading.Event):
