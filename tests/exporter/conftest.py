@@ -78,9 +78,11 @@ def recorded(name: str, folder: str = RECORDED) -> Answer:
 
 
 @pytest.fixture(autouse=True)
-def _no_waiting_between_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hosts of tests need no consideration, and hundreds of polls would wait for a second each."""
+def _no_consideration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else waits for an answer here, and hundreds of polls would rest for a second each."""
     monkeypatch.setattr("exporter.jobs.GAP_SECONDS", 0.0)
+    monkeypatch.setattr("exporter.jobs.REST", 0.0)
+    monkeypatch.setattr("exporter.poller.SPREAD_SECONDS", 0.0)
 
 
 @pytest.fixture(autouse=True)

@@ -51,7 +51,7 @@ _TIMED = re.compile(
 _BUILD = re.compile(r"^pvewatch_build_info\{.*\} 1.0$", re.M)
 _MACHINE = re.compile(r"^(?:# (?:HELP|TYPE) )?(?:process|python)_.*\n", re.M)
 _COUNTED = re.compile(r"^(pvewatch_pve_requests_total\S*) .*$", re.M)
-_REQUESTS = re.compile(r"^(?:pvewatch_pve_request\S* .*\n)+", re.M)
+_REQUESTS = re.compile(r"^(?:pvewatch_(?:pve_request|collector_runs)\S* .*\n)+", re.M)
 
 
 @pytest.fixture(params=VERSIONS)
@@ -92,7 +92,7 @@ def steady(page: str) -> str:
     page = _MACHINE.sub("", page)
     page = _TIMED.sub(r"\1 0", page)
     page = _COUNTED.sub(r"\1 0", page)
-    # In the order of the first request, and nodes are asked side by side.
+    # In the order of the first request or answer, and nodes are asked side by side.
     page = _REQUESTS.sub(lambda lines: "".join(sorted(lines[0].splitlines(keepends=True))), page)
     return _BUILD.sub('pvewatch_build_info{python="3",version="0"} 1.0', page)
 

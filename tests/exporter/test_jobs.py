@@ -13,8 +13,9 @@ GAP_SECONDS = 0.025
 
 
 @pytest.fixture(autouse=True)
-def _waiting_between_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+def _consideration(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("exporter.jobs.GAP_SECONDS", GAP_SECONDS)
+    monkeypatch.setattr("exporter.jobs.REST", 1.5)
 
 
 class Waits(threading.Event):
