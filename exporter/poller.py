@@ -90,6 +90,7 @@ class ClusterPoller:
         self._idle = threading.Condition(self._lock)
         self._answered = threading.Event()
         self._shown = 0.0
+        self._showing = threading.Lock()
         self._pool = JobPool(f"ask-{cluster.name}", THREADS)
         self._stop = stopped or threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"poll-{cluster.name}", daemon=True)
@@ -151,25 +152,27 @@ class ClusterPoller:
             while not self._stop.wait(max(0.05, min(LOOK_SECONDS, due - time.monotonic()))):
                 with self._lock:
                     asking = bool(self._busy)
-                if not asking or time.monotonic() - self._shown >= SHOW_SECONDS:
-                    self._show_answered()
+                if self._answered.is_set() and (not asking or time.monotonic() - self._shown >= SHOW_SECONDS):
+                    self._show()
                 if time.monotonic() >= due:
                     break
 
-    def _show_answered(self) -> None:
-        if self._answered.is_set():
-            self._show()
+    def _put_on_page(self) -> None:
+        # One after the other: the second finds written what both would have written.
+        with self._showing:
+            self._changed(self.snapshot)
 
     def _show(self) -> None:
         self._answered.clear()
         self._shown = time.monotonic()
-        self._changed(self.snapshot)
+        self._put_on_page()
 
     def settle(self, timeout: float) -> bool:
         """Wait until nothing is being asked; False when something still is after `timeout` seconds."""
         with self._lock:
             settled = self._idle.wait_for(lambda: not self._busy, timeout)
-        self._show_answered()
+        if self._answered.is_set():
+            self._show()
         return settled
 
     def _ask_nodes(self) -> None:
@@ -247,7 +250,7 @@ class ClusterPoller:
                 # Many answer in a moment: their figures are put on the page together.
                 self._answered.set()
             elif not self._stop.is_set():
-                self._changed(self.snapshot)
+                self._put_on_page()
             if due[0] is self._wide[0]:
                 self._outage = outage
                 self._tried = True
