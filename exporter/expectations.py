@@ -28,12 +28,12 @@ def expected_running(guest: Guest, view: View) -> bool | None:
 
 def looked_at(view: View) -> object:
     """All that `expected_running` looks at, for whoever wants to know whether its answers can have changed."""
-    stopped = view.person_stops
+    stopped, configs = view.person_stops, view.configs
     return (
         [
             (guest.id, guest.vmid, guest.template, guest.ha_state, guest.tags, known.config.onboot if known else "")
             for guest in (view.resources.guests if view.resources else ())
-            for known in (view.configs.get(guest.id),)
+            for known in (configs.get(guest.id),)
         ],
         None if stopped is None else frozenset(stopped),
     )

@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import chain
 from typing import Literal
 from weakref import WeakSet
 
@@ -56,6 +55,26 @@ class _Part:
     text: bytes
     # One line is one series: values and labels have their line feeds escaped.
     series: int
+
+
+class _Writer:
+    """Writes families of one view; what stands under two names is worked out once."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._written: dict[tuple[object, ...], tuple[str, bytes]] = {}
+
+    def text(self, metric: Metric) -> bytes:
+        """The family's sample lines."""
+        alike = (metric.samples, metric.labels)
+        if alike in self._written:
+            name, text = self._written[alike]
+            # Values have their line feeds escaped, so a line begins with the name and with nothing else.
+            old, new = f"\n{name}{{".encode(), f"\n{metric.name}{{".encode()
+            return (b"\n" + text).replace(old, new)[1:]
+        text = write_samples(metric.name, metric.labels, metric.samples(self._view), self._view.cluster)
+        self._written[alike] = metric.name, text
+        return text
 
 
 class Page:
@@ -105,6 +124,7 @@ class Page:
         fresh: dict[tuple[str, str, str], _Part] = {}
         written = 0
         told: dict[Callable[[View], object], object] = {}
+        writer = _Writer(view)
         for source, metric in self._rows:
             state = tuple(generations.get(name, 0) for name in (source, *metric.reads))
             key = (metric.name, snapshot.cluster, source)
@@ -121,7 +141,7 @@ class Page:
                     told[metric.made_of] = known.made_of
                     fresh[key] = replace(known, state=state)
                     continue
-            text = write_samples(metric.name, metric.labels, metric.samples(view), view.cluster)
+            text = writer.text(metric)
             fresh[key] = _Part(state, made_of, text, text.count(b"\n"))
             written += 1
             if considerate:
@@ -189,14 +209,22 @@ def header(name: str, kind: str, text: str) -> bytes:
 def write_samples(name: str, labels: Sequence[str], samples: Iterable[Sample], cluster: str | None = None) -> bytes:
     """Sample lines; `cluster` becomes the first label unless it is None. A value of None gives no line."""
     template = _line(name, tuple(labels), cluster)
-    there = [(values, value) for values, value in samples if value is not None]
-    # Hardly any label value needs escaping: one look at all of them together is much cheaper than one at each.
-    flat = "".join(chain.from_iterable(values for values, _ in there))
-    if "\\" in flat or '"' in flat or "\n" in flat:
-        there = [(tuple(map(escape, values)), value) for values, value in there]
-    lines = [template % (*values, value if type(value) is int else format_value(value)) for values, value in there]
+    there = list(samples)
+    lines = _filled(template, there)
+    text = "".join(lines)
+    # Hardly any label value needs escaping: to count in the whole text is much cheaper than to look at each of them.
+    if any(text.count(mark) != template.count(mark) * len(lines) for mark in '\\"\n'):
+        text = "".join(_filled(template, ((tuple(map(escape, values)), value) for values, value in there)))
     # A lone surrogate is valid JSON and no valid UTF-8: it becomes a question mark, not an exception.
-    return "".join(lines).encode(errors="replace")
+    return text.encode(errors="replace")
+
+
+def _filled(template: str, samples: Iterable[Sample]) -> list[str]:
+    return [
+        template % (*values, value if type(value) is int else format_value(value))
+        for values, value in samples
+        if value is not None
+    ]
 
 
 @lru_cache(4096)

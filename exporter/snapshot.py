@@ -7,7 +7,7 @@ gone. Whoever reads gets a `View`, an immutable picture of what is still worth b
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TypeVar, cast
@@ -67,6 +67,26 @@ class GuestConfigs:
     refused: Mapping[str, float] = field(default_factory=dict)
 
 
+class MergedConfigs:
+    """All nodes' configurations in one mapping, put together when somebody first asks for it.
+
+    Every configuration that is read makes a new view, and hardly anybody looks at all of them in it.
+    """
+
+    def __init__(self, answers: Sequence[GuestConfigs] = ()) -> None:
+        self._answers = answers
+        self._by_id: Mapping[str, ConfigReading] | None = None
+
+    def by_id(self) -> Mapping[str, ConfigReading]:
+        """By id such as `qemu/100`; of two nodes that both know a guest the later one counts."""
+        if self._by_id is None:
+            merged: dict[str, ConfigReading] = {}
+            for answer in self._answers:
+                merged.update(answer.by_id)
+            self._by_id = MappingProxyType(merged)
+        return self._by_id
+
+
 @dataclass(frozen=True, slots=True)
 class TaskReport:
     """What the tasks say. Times are unix seconds.
@@ -92,10 +112,15 @@ class View:
     status: ClusterStatus | None = None
     version: Version | None = None
     node_details: tuple[NodeDetail, ...] = ()
-    configs: Mapping[str, ConfigReading] = field(default_factory=dict)
+    merged_configs: MergedConfigs = field(default_factory=MergedConfigs)
     person_stops: Mapping[int, float] | None = None
     boots: Mapping[int, float] = field(default_factory=dict)
     _computed: dict[Callable[[View], object], object] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def configs(self) -> Mapping[str, ConfigReading]:
+        """The guests' configurations by id such as `qemu/100`."""
+        return self.merged_configs.by_id()
 
     def answers(self, collector: str, kind: type[_Kind]) -> list[_Kind]:
         """What that collector has answered and is still worth believing, one for each node, in the nodes' order.
@@ -119,7 +144,7 @@ class Snapshot:
         self._lock = threading.Lock()
         self._readings: dict[Key, Reading] = {}
         self._generations: dict[str, int] = {}
-        self._configs: tuple[int, Mapping[str, ConfigReading]] = (0, MappingProxyType({}))
+        self._configs = (0, MergedConfigs())
         self._view: tuple[int, View] | None = None
 
     def record_success(
@@ -201,10 +226,7 @@ class Snapshot:
         # Only what is in these variables goes into the view: other threads make theirs at the same time.
         known = self._configs
         if known[0] != configs_state:
-            configs: dict[str, ConfigReading] = {}
-            for answer in _values(readings, "config", GuestConfigs):
-                configs.update(answer.by_id)
-            known = self._configs = (configs_state, MappingProxyType(configs))
+            known = self._configs = (configs_state, MergedConfigs(_values(readings, "config", GuestConfigs)))
         tasks = next(iter(_values(readings, "tasks", TaskReport)), None)
         view = View(
             cluster=self.cluster,
@@ -213,7 +235,7 @@ class Snapshot:
             status=next(iter(_values(readings, "status", ClusterStatus)), None),
             version=next(iter(_values(readings, "version", Version)), None),
             node_details=tuple(_values(readings, "node", NodeDetail)),
-            configs=known[1],
+            merged_configs=known[1],
             person_stops=None if tasks is None else tasks.person_stops,
             boots={} if tasks is None else tasks.boots,
         )

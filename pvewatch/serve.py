@@ -8,6 +8,7 @@ only when its body is there: a thread never waits for a client.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import itertools
 import re
@@ -26,6 +27,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from pvewatch.logging import about
 
 STOP_SECONDS = 3.0
+TICK_SECONDS = 1.0
 # A client gets so long for its request line and headers, and again for its body.
 REQUEST_SECONDS = 15.0
 MAX_BODY_BYTES = 4 * 1024 * 1024
@@ -162,10 +164,34 @@ async def _refuse(send: Send, status: int, text: bytes) -> None:
     await send({"type": "http.response.body", "body": text})
 
 
+class _CalmServer(uvicorn.Server):
+    """uvicorn's server, which wakes once a second instead of ten times, and at once when it is to stop."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._stopping = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def main_loop(self) -> None:
+        """Tick until it is to end."""
+        self._loop = asyncio.get_running_loop()
+        # 0 is the turn at which uvicorn brings the Date header up to date.
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), TICK_SECONDS)
+
+    def stop(self) -> None:
+        """Begin to end; to be called from another thread."""
+        self.should_exit = True
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has ended already
+                self._loop.call_soon_threadsafe(self._stopping.set)
+
+
 class Server:
     """A running listener. `address` is the real one, also when port 0 was asked for."""
 
-    def __init__(self, server: uvicorn.Server, listener: socket.socket) -> None:
+    def __init__(self, server: _CalmServer, listener: socket.socket) -> None:
         self._server = server
         self._listener = listener
         host, port = listener.getsockname()[:2]
@@ -186,7 +212,7 @@ class Server:
 
     def stop(self) -> None:
         """Finish running requests (at most STOP_SECONDS) and close."""
-        self._server.should_exit = True
+        self._server.stop()
         if self._thread.ident is not None:  # else another listener of the process could not be opened
             self._thread.join(STOP_SECONDS + 1)
         self._listener.close()
@@ -232,7 +258,7 @@ def serve(
             f"{listen} cannot speak TLS with certificate {tls_cert} and key {tls_key}: {reason}; give PEM files that "
             "belong together and that this user may read"
         ) from error
-    return Server(uvicorn.Server(config), _bind(listen))
+    return Server(_CalmServer(config), _bind(listen))
 
 
 def _bind(listen: str) -> socket.socket:

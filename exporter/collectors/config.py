@@ -37,9 +37,8 @@ def read(request: Request) -> GuestConfigs:
     guests = resources.guests_on(request.node) if resources else ()
     if not guests:
         raise NothingHere
-    # From the whole cluster's view: a guest that has moved here is known already.
-    known = {guest.id: request.view.configs[guest.id] for guest in guests if guest.id in request.view.configs}
     previous = request.previous if isinstance(request.previous, GuestConfigs) else None
+    known = _known(guests, previous, request.view)
     # Refused ones wait for their next turn like the others, or they would keep new ones from theirs.
     limit = _every(request.settings)
     refused = {key: at for key, at in previous.refused.items() if request.now - at < limit} if previous else {}
@@ -71,6 +70,15 @@ def read(request: Request) -> GuestConfigs:
     return answer
 
 
+def _known(guests: Sequence[Guest], previous: GuestConfigs | None, view: View) -> dict[str, ConfigReading]:
+    """What is known of these guests: of one that has moved here, what the node before has told."""
+    here = previous.by_id if previous else {}
+    elsewhere = {} if all(guest.id in here for guest in guests) else view.configs
+    return {
+        guest.id: reading for guest in guests if (reading := here.get(guest.id) or elsewhere.get(guest.id)) is not None
+    }
+
+
 def _due(guests: Sequence[Guest], known: dict[str, ConfigReading], request: Request) -> list[Guest]:
     nodes = max(1, len(request.view.resources.nodes) if request.view.resources else 1)
     new = [guest for guest in guests if guest.id not in known]
@@ -90,32 +98,36 @@ def keep_seconds(settings: ExporterSettings) -> float:
 
 
 def _onboot(view: View) -> Iterator[Sample]:
+    configs = view.configs
     for guest in view.resources.guests if view.resources else ():
-        known = view.configs.get(guest.id)
+        known = configs.get(guest.id)
         if known is not None and known.config.onboot is not None:
             yield (guest.id, guest.node, guest.kind), int(known.config.onboot)
 
 
 def _agent(view: View) -> Iterator[Sample]:
+    configs = view.configs
     for guest in view.resources.guests if view.resources else ():
-        known = view.configs.get(guest.id)
+        known = configs.get(guest.id)
         if known is not None and guest.kind == "qemu":
             yield (guest.id,), int(known.config.agent)
 
 
 def _protection(view: View) -> Iterator[Sample]:
+    configs = view.configs
     for guest in view.resources.guests if view.resources else ():
-        known = view.configs.get(guest.id)
+        known = configs.get(guest.id)
         if known is not None:
             yield (guest.id,), int(known.config.protection)
 
 
 def _told(view: View) -> object:
     """All that the samples come out of: configurations are read all the time and hardly ever say anything new."""
+    configs = view.configs
     return [
         (guest.id, guest.node, known.config.onboot, known.config.agent, known.config.protection)
         for guest in (view.resources.guests if view.resources else ())
-        if (known := view.configs.get(guest.id)) is not None
+        if (known := configs.get(guest.id)) is not None
     ]
 
 

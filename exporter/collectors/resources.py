@@ -11,7 +11,7 @@ Names, labels and types of prometheus-pve-exporter are kept, so that dashboards 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from operator import attrgetter
 
@@ -58,8 +58,14 @@ def read(request: Request) -> Resources:
     return found
 
 
+Row = Guest | Node | Storage
+
+
 def _unique(found: Resources) -> Resources:
     """One row for each id: two equal series would make Prometheus refuse them."""
+    kinds: tuple[Sequence[Row], ...] = (found.guests, found.nodes, found.storages)
+    if all(len({row.id for row in rows}) == len(rows) for rows in kinds):
+        return found
     return replace(
         found,
         guests=tuple({guest.id: guest for guest in reversed(found.guests)}.values())[::-1],
@@ -70,18 +76,18 @@ def _unique(found: Resources) -> Resources:
 
 def _with_known_names(found: Resources, previous: Resources | None) -> Resources:
     """Rows with status unknown come without name and template flag: those do not change because a node is gone."""
-    known = {guest.id: guest for guest in previous.guests} if previous else {}
+    if previous is None or not any(map(_is_nameless, found.guests)):
+        return found
 
     def named(guest: Guest) -> Guest:
-        before = known.get(guest.id)
-        if guest.status != "unknown" or guest.name is not None or before is None:
-            return guest
-        return replace(guest, name=before.name, template=before.template)
+        before = previous.guest(guest.id) if _is_nameless(guest) else None
+        return guest if before is None else replace(guest, name=before.name, template=before.template)
 
-    return replace(found, guests=tuple(named(guest) for guest in found.guests))
+    return replace(found, guests=tuple(map(named, found.guests)))
 
 
-Row = Guest | Node | Storage
+def _is_nameless(guest: Guest) -> bool:
+    return guest.name is None and guest.status == "unknown"
 
 
 def _guests(view: View) -> Iterable[Guest]:
@@ -196,6 +202,12 @@ def _lasting(view: View) -> object:
 
 _ID = ("id",)
 
+# Each stands under two names: with the same function they are worked out once.
+_RECEIVED = _figure("net_in_bytes", _guests)
+_SENT = _figure("net_out_bytes", _guests)
+_READ = _figure("disk_read_bytes", _guests)
+_WRITTEN = _figure("disk_write_bytes", _guests)
+
 METRICS = (
     Metric(
         "pve_up",
@@ -241,28 +253,28 @@ METRICS = (
         "gauge",
         "Deprecated, use pve_network_transmit_bytes_total: bytes sent by the guest since it started.",
         _ID,
-        _figure("net_out_bytes", _guests),
+        _SENT,
     ),
     Metric(
         "pve_network_receive_bytes",
         "gauge",
         "Deprecated, use pve_network_receive_bytes_total: bytes received by the guest since it started.",
         _ID,
-        _figure("net_in_bytes", _guests),
+        _RECEIVED,
     ),
     Metric(
         "pve_disk_write_bytes",
         "gauge",
         "Deprecated, use pve_disk_written_bytes_total: bytes written by the guest since it started.",
         _ID,
-        _figure("disk_write_bytes", _guests),
+        _WRITTEN,
     ),
     Metric(
         "pve_disk_read_bytes",
         "gauge",
         "Deprecated, use pve_disk_read_bytes_total: bytes read by the guest since it started.",
         _ID,
-        _figure("disk_read_bytes", _guests),
+        _READ,
     ),
     Metric(
         "pve_cpu_usage_ratio",
@@ -294,28 +306,28 @@ METRICS = (
         "counter",
         "Bytes sent by the guest since it started.",
         _ID,
-        _figure("net_out_bytes", _guests),
+        _SENT,
     ),
     Metric(
         "pve_network_receive_bytes_total",
         "counter",
         "Bytes received by the guest since it started.",
         _ID,
-        _figure("net_in_bytes", _guests),
+        _RECEIVED,
     ),
     Metric(
         "pve_disk_written_bytes_total",
         "counter",
         "Bytes written by the guest since it started.",
         _ID,
-        _figure("disk_write_bytes", _guests),
+        _WRITTEN,
     ),
     Metric(
         "pve_disk_read_bytes_total",
         "counter",
         "Bytes read by the guest since it started.",
         _ID,
-        _figure("disk_read_bytes", _guests),
+        _READ,
     ),
     Metric(
         "pve_ha_state",

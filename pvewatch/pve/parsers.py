@@ -44,19 +44,23 @@ class WrongShape(ValueError):
 
 def number(value: object) -> Number | None:
     """A finite number, also from its text form; None for anything else (`N/A`, null, lists, NaN)."""
+    if isinstance(value, str):
+        value = _number_in(value)
     if isinstance(value, bool):
         return int(value)
-    if isinstance(value, str):
-        text = value.strip()
-        # int() and float() would also take "1_000" and "٣"; PVE never means those.
-        if not re.fullmatch(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", text, re.ASCII) or len(text) > 40:
-            return None
-        value = float(text) if any(mark in text for mark in ".eE") else int(text)
     if isinstance(value, int):
-        return value if abs(value) < _SIZE_LIMIT else None
+        return value if -_SIZE_LIMIT < value < _SIZE_LIMIT else None
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return None
+
+
+def _number_in(words: str) -> Number | None:
+    text = words.strip()
+    # int() and float() would also take "1_000" and "٣"; PVE never means those.
+    if not re.fullmatch(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", text, re.ASCII) or len(text) > 40:
+        return None
+    return float(text) if any(mark in text for mark in ".eE") else int(text)
 
 
 def amount(value: object) -> Number | None:
@@ -72,9 +76,11 @@ def flag(value: object) -> bool:
 
 def text(value: object) -> str | None:
     """A non-empty text; numbers become text, anything else None."""
+    if isinstance(value, str):
+        return value or None
     if isinstance(value, bool | list | dict) or value is None:
         return None
-    return str(value) or None
+    return str(value)
 
 
 def rows(data: object) -> list[Mapping[str, Any]]:

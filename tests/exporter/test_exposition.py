@@ -132,3 +132,26 @@ def test_one_value_that_needs_escaping_changes_no_other_line() -> None:
         b'pve_thing{cluster="lab",id="a\\"b"} 1\npve_thing{cluster="lab",id="c"} 1\n'
         b'pve_thing{cluster="lab",id="d"} 0.5\n'
     )
+
+
+@given(value=LABEL_VALUES, cluster=LABEL_VALUES)
+def test_what_stands_under_two_names_is_worked_out_once_and_read_back_under_both(value: str, cluster: str) -> None:
+    asked: list[str] = []
+
+    def samples(view: View) -> list[Sample]:
+        asked.append(view.cluster)
+        return [((value,), 1), (("pve_old{pve_old{",), 2)]
+
+    old, new = (Metric(name, "gauge", "One.", ("id",), samples) for name in ("pve_old", "pve_new"))
+    page = Page((("resources", (old, new)),))
+    page.refresh(Snapshot(cluster))
+    read = {family.name: family.samples for family in text_string_to_metric_families(page.text().decode())}
+    figures = {
+        name: [(sample.name, sample.labels, sample.value) for sample in read[name]] for name in ("pve_old", "pve_new")
+    }
+    for name in ("pve_old", "pve_new"):
+        assert figures[name] == [
+            (name, {"cluster": cluster, "id": value}, 1),
+            (name, {"cluster": cluster, "id": "pve_old{pve_old{"}, 2),
+        ]
+    assert asked == [cluster]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import socket
 import traceback
@@ -155,11 +156,20 @@ def test_a_refusal_names_path_and_privilege(host: FakeHost, token: TokenRef) -> 
     assert (caught.value.missing_path, caught.value.privilege) == ("/nodes/pve1", "Sys.Audit")
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"null", b'{"data":', b'{"data":"text"}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"[]", b"null", b'{"data":', b'{"data":"text"}', b"\xff\xfe", b'{"data":' + b"[" * 100_000]
+)
 def test_garbage_with_status_200_is_a_bad_answer(host: FakeHost, token: TokenRef, body: bytes) -> None:
     host.answer = lambda _method, _path: Answer(body=body)
     with PveClient(cluster_of(host), token) as pve, pytest.raises(BadAnswer):
         pve.cluster_resources()
+
+
+def test_half_a_surrogate_pair_in_one_name_does_not_hide_the_others(host: FakeHost, token: TokenRef) -> None:
+    rows = [{"type": "qemu", "vmid": vmid, "node": "pve1", "name": f"vm-{vmid}\ud83d"} for vmid in (100, 101)]
+    host.answer = lambda _method, _path: Answer(body=json.dumps({"data": rows}).encode())
+    with PveClient(cluster_of(host), token) as pve:
+        assert [guest.name for guest in pve.cluster_resources().guests] == ["vm-100\ud83d", "vm-101\ud83d"]
 
 
 @pytest.mark.parametrize("body", [b'{"data": "%s"}', b"<html>%s", b"[%s"], ids=["wrong shape", "no JSON", "cut off"])
