@@ -208,7 +208,7 @@ def header(name: str, kind: str, text: str) -> bytes:
 
 def write_samples(name: str, labels: Sequence[str], samples: Iterable[Sample], cluster: str | None = None) -> bytes:
     """Sample lines; `cluster` becomes the first label unless it is None. A value of None gives no line."""
-    template = _line(name, tuple(labels), cluster)
+    template = line_template(name, tuple(labels), cluster)
     there = list(samples)
     lines = _filled(template, there)
     text = "".join(lines)
@@ -228,7 +228,8 @@ def _filled(template: str, samples: Iterable[Sample]) -> list[str]:
 
 
 @lru_cache(4096)
-def _line(name: str, labels: tuple[str, ...], cluster: str | None) -> str:
+def line_template(name: str, labels: tuple[str, ...], cluster: str | None = None) -> str:
+    """A sample line with %s for each of the labels' escaped values, then one for the figure."""
     first = [] if cluster is None else [f'cluster="{escape(cluster)}"'.replace("%", "%%")]
     shown = ",".join([*first, *(f'{label}="%s"' for label in labels)])
     return f"{name}{{{shown}}} %s\n" if shown else f"{name} %s\n"

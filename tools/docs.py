@@ -23,7 +23,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from action_api.routes.metrics import COUNTERS, StoreCollector
 from action_api.store import ThresholdOverride
 from exporter.exposition import Metric as TableMetric
-from exporter.heartbeats.metrics import families as heartbeats
+from exporter.heartbeats.metrics import METRICS as HEARTBEATS
+from exporter.heartbeats.metrics import REJECTED_HELP, REJECTED_NAME
 from exporter.heartbeats.schema import json_schema_text
 from exporter.own_metrics import OwnMetrics
 from exporter.peer import families
@@ -121,8 +122,10 @@ def metrics() -> str:
         lines.append(f"| `{name}` | {metric.type} | {labels} | {metric.help} | {where} | {calls} | {privilege} |")
     lines += ["", "## Exporter: /pve", "", PVE, *_peer_families()]
     lines += ["", "## Exporter: heartbeats", "", "| metric | type | labels | meaning |", "|---|---|---|---|"]
-    for family in heartbeats({}, {}, {}, now=0, timeout=1):
-        lines.append(f"| `{family.name}` | {family.type} | {_labels(*family.labels)} | {family.help} |")
+    for metric in HEARTBEATS:
+        labels = _labels("cluster", "id", *metric.labels)
+        lines.append(f"| `{metric.name}` | {metric.type} | {labels} | {metric.help} |")
+    lines.append(f"| `{REJECTED_NAME}` | counter | {_labels('reason')} | {REJECTED_HELP} |")
     lines += ["", "## Exporter: itself", "", *_families(_exporter_itself())]
     registry = CollectorRegistry()
     registry.register(StoreCollector(_OneOfEach(), 0))  # type: ignore[arg-type]  # it has what is asked for

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from exporter.exposition import gathered, header, write_samples
-from exporter.heartbeats.metrics import GuestIds, families, gone, shown_id
+from exporter.heartbeats.metrics import METRICS, REJECTED_HELP, REJECTED_NAME, GuestIds, gone, shown_id, told, written
 from exporter.heartbeats.record import Guest, Record, is_silent
 
 REFRESH_SECONDS = 2.0
@@ -27,6 +27,7 @@ class _Lines:
     guest_id: str | None
     silent: bool
     shared: bool
+    # One text for each of METRICS; none while the guest is not shown.
     families: tuple[bytes, ...]
 
 
@@ -56,8 +57,6 @@ class HeartbeatPage:
         self._timeout = timeout
         self._keep = keep
         self._forget = forget
-        empty = families({}, {}, {}, now=0.0, timeout=timeout)
-        self._heads = [header(family.name, family.type, family.help) for family in empty]
         self._lock = threading.Lock()
         self._lines: dict[Guest, _Lines] = {}
         self._order: list[Guest] = []
@@ -119,11 +118,8 @@ class HeartbeatPage:
                 and (known.guest_id, known.silent, known.shared) == (guest_id, silent, shared)
             ):
                 continue
-            found = families({guest: record}, ids, {}, now=now, timeout=self._timeout) if guest_id is not None else ()
-            written = tuple(
-                write_samples(family.name, family.labels, family.samples) if family.samples else b"" for family in found
-            )
-            self._lines[guest] = _Lines(record, guest_id, silent, shared, written)
+            lines = () if guest_id is None else written(record.cluster, guest_id, told(record, now, self._timeout))
+            self._lines[guest] = _Lines(record, guest_id, silent, shared, lines)
             changed += 1
             if pause and changed % PART_GUESTS == 0:
                 self._stop.wait(pause)
@@ -132,10 +128,11 @@ class HeartbeatPage:
     def _families(self, rejected: Mapping[str, int]) -> Iterator[bytes]:
         # Family by family: to join hundreds of thousands of lines in one step would stop every other thread meanwhile.
         shown = [lines.families for guest in self._order if (lines := self._lines[guest]).families]
-        about_all = families({}, {}, rejected, now=0.0, timeout=self._timeout)
-        for place, (head, family) in enumerate(zip(self._heads, about_all, strict=True)):
-            own = write_samples(family.name, family.labels, family.samples)
-            yield b"".join([head, own, *(lines[place] for lines in shown)])
+        for place, metric in enumerate(METRICS):
+            yield header(metric.name, metric.type, metric.help)
+            yield b"".join([lines[place] for lines in shown])
+        yield header(REJECTED_NAME, "counter", REJECTED_HELP)
+        yield write_samples(REJECTED_NAME, ("reason",), (((reason,), count) for reason, count in rejected.items()))
 
     def _keep_current(self) -> None:
         while not self._stop.wait(REFRESH_SECONDS):

@@ -11,7 +11,6 @@ before do not fit any more.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
 
@@ -56,4 +55,4 @@ def verify(secret: Secret, presented: str, revocations: int = 0) -> tuple[str, i
 
 def _signature(secret: Secret, identity: str, revocations: int) -> str:
     signed = f"{identity}.{revocations}" if revocations else identity
-    return hmac.new(secret.reveal().encode(), signed.encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(secret.reveal().encode(), signed.encode(), "sha256").hex()

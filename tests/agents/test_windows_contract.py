@@ -11,8 +11,9 @@ import time
 
 import jsonschema
 import requests
+from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.heartbeats.metrics import families
+from exporter.heartbeats.page import HeartbeatPage
 from exporter.heartbeats.schema import Heartbeat, parse
 from pvewatch.bundle import bundle_path
 from tests.agents.ingest import TOKEN, Authority, Ingest
@@ -133,8 +134,10 @@ def test_the_sample_is_taken_by_the_real_ingest_and_its_figures_appear(ingest: I
     assert record.payload is not None
     assert record.payload.heartbeat() == parse(SAMPLE)
 
-    shown = families({("home", 101): record}, {"home": {101: "qemu/101"}}, {}, now=time.time(), timeout=180)
-    samples = {(each.name, labels): value for each in shown for labels, value in each.samples}
+    guest_ids = {"home": {101: "qemu/101"}}
+    page = HeartbeatPage(lambda: {("home", 101): record}, lambda: guest_ids, {}, time.time, timeout=180).text().decode()
+    shown = [sample for family in text_string_to_metric_families(page) for sample in family.samples]
+    samples = {(sample.name, tuple(sample.labels.values())): sample.value for sample in shown}
     guest = ("home", "qemu/101")
     assert samples["pvewatch_agent_cpu_usage_ratio", guest] == 0.0731
     assert samples["pvewatch_agent_memory_available_bytes", guest] == 5_368_709_120

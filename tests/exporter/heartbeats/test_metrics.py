@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.heartbeats.http import REASONS
-from exporter.heartbeats.metrics import GuestIds, families, gone
+from exporter.heartbeats.metrics import GuestIds, gone
+from exporter.heartbeats.page import HeartbeatPage
 from exporter.heartbeats.progress import SHARED_SECONDS, Progress
 from exporter.heartbeats.record import Payload, Record
 from exporter.heartbeats.schema import Heartbeat
@@ -26,13 +31,18 @@ def record(example: dict[str, Any]) -> Record:
     )
 
 
-def series(record: Record, guest_ids: GuestIds, *, now: float = NOW) -> Series:
-    """Samples by family name and label values."""
-    pages = families({(record.cluster, record.vmid): record}, guest_ids, REJECTED, now=now, timeout=180)
-    for family in pages:
-        assert all(len(values) == len(family.labels) for values, _ in family.samples)
-        assert family.name.endswith("_total") == (family.type == "counter")
-    return {family.name: dict(family.samples) for family in pages if family.samples}
+def series(record: Record, guest_ids: GuestIds, *, now: float = NOW, keep: float = math.inf) -> Series:
+    """Samples by family name and label values, as Prometheus' own parser reads them off the page."""
+    records = {(record.cluster, record.vmid): record}
+    page = HeartbeatPage(lambda: records, lambda: guest_ids, REJECTED, lambda: now, timeout=180, keep=keep).text()
+    found: Series = {}
+    for family in text_string_to_metric_families(page.decode()):
+        for sample in family.samples:
+            assert sample.name.endswith("_total") == (family.type == "counter")
+            values = tuple(sample.labels.values())
+            assert values not in found.setdefault(sample.name, {})
+            found[sample.name][values] = sample.value
+    return found
 
 
 def test_a_fresh_heartbeat_gives_every_family(record: Record, example: dict[str, Any]) -> None:
@@ -125,10 +135,9 @@ def test_while_proxmox_ve_cannot_be_asked_the_kind_last_known_counts(record: Rec
 
 
 def test_a_guest_that_nobody_can_vouch_for_has_series_for_a_set_time_only(record: Record) -> None:
-    pages = families(
-        {("home", 101): record}, {"home": None}, REJECTED, now=record.last_seen + 601, timeout=180, keep=600
-    )
-    assert {family.name for family in pages if family.samples} == {"pvewatch_heartbeats_rejected_total"}
+    assert "pvewatch_agent_info" in series(record, {"home": None}, now=record.last_seen + 600, keep=600)
+    gone_silent = series(record, {"home": None}, now=record.last_seen + 601, keep=600)
+    assert set(gone_silent) == {"pvewatch_heartbeats_rejected_total"}
 
 
 def test_a_guest_that_is_gone_is_forgotten_after_a_set_time_and_one_that_may_be_there_is_not(record: Record) -> None:
@@ -164,6 +173,37 @@ def test_a_figure_that_the_agent_left_out_has_no_series(record: Record, example:
 def test_a_mount_point_sent_twice_is_one_series_with_the_later_value(record: Record, example: dict[str, Any]) -> None:
     example["filesystems"] = [{**example["filesystems"][0], "size_bytes": size} for size in (1, 2)]
     twice = Record("home", 101, "qemu", 100.0, NOW, "boot", 1, Payload.of(Heartbeat.model_validate(example)))
-    pages = families({("home", 101): twice}, {"home": None}, REJECTED, now=NOW, timeout=180)
-    (sizes,) = [family.samples for family in pages if family.name == "pvewatch_agent_filesystem_size_bytes"]
-    assert sizes == ((("home", "qemu/101", "/"), 2.0),)
+    sizes = series(twice, {"home": None})["pvewatch_agent_filesystem_size_bytes"]
+    assert sizes == {("home", "qemu/101", "/"): 2}
+
+
+@pytest.mark.parametrize("part", ["network", "services"])
+def test_what_is_sent_twice_is_one_series(record: Record, example: dict[str, Any], part: str) -> None:
+    example[part] *= 2
+    twice = replace(record, payload=Payload.of(Heartbeat.model_validate(example)))
+    # The helper has seen that no series stands there twice.
+    assert series(twice, {"home": None}) == series(record, {"home": None})
+
+
+@given(text=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=64), seconds=st.floats(0, 1e11))
+def test_whatever_a_guest_calls_its_things_is_read_back_the_same(text: str, seconds: float) -> None:
+    told = {
+        "schema": 1,
+        "agent": {"version": text, "platform": "linux"},
+        "boot_id": "a",
+        "sequence": 1,
+        "time": 1.0,
+        "uptime_seconds": seconds,
+        "interval_seconds": 60.0,
+        "filesystems": [{"mountpoint": text, "type": "ext4", "size_bytes": 2**53 - 1, "available_bytes": 0}],
+        "network": [{"interface": text, "received_bytes": 1, "sent_bytes": 2}],
+        "services": [{"name": text, "state": "running"}],
+    }
+    payload = Payload.of(Heartbeat.model_validate(told))
+    found = series(Record("home", 101, "qemu", 1.0, NOW, "a", 1, payload), {"home": None})
+    guest = ("home", "qemu/101")
+    assert found["pvewatch_agent_info"] == {(*guest, text, "linux", ""): 1}
+    assert found["pvewatch_agent_uptime_seconds"] == {guest: seconds}
+    assert found["pvewatch_agent_filesystem_size_bytes"] == {(*guest, text): 2**53 - 1}
+    assert found["pvewatch_agent_network_sent_bytes_total"] == {(*guest, text): 2}
+    assert found["pvewatch_agent_service_state"] == {(*guest, text, "running"): 1}
