@@ -122,9 +122,8 @@ def metrics() -> str:
         lines.append(f"| `{name}` | {metric.type} | {labels} | {metric.help} | {where} | {calls} | {privilege} |")
     lines += ["", "## Exporter: /pve", "", PVE, *_peer_families()]
     lines += ["", "## Exporter: heartbeats", "", "| metric | type | labels | meaning |", "|---|---|---|---|"]
-    for metric in HEARTBEATS:
-        labels = _labels("cluster", "id", *metric.labels)
-        lines.append(f"| `{metric.name}` | {metric.type} | {labels} | {metric.help} |")
+    for one in HEARTBEATS:
+        lines.append(f"| `{one.name}` | {one.type} | {_labels('cluster', 'id', *one.labels)} | {one.help} |")
     lines.append(f"| `{REJECTED_NAME}` | counter | {_labels('reason')} | {REJECTED_HELP} |")
     lines += ["", "## Exporter: itself", "", *_families(_exporter_itself())]
     registry = CollectorRegistry()
