@@ -119,7 +119,9 @@ def _late(before: Progress, known: Boot, message: Message) -> tuple[Progress, bo
         and message.received_at - seen.arrived_at >= message.interval_seconds / 2
     )
     if steady and seen is not None and not seen.interleaved:
-        return _in_time(replace(before, suspect=None), known, message, message.lag), True
+        # It goes on, perhaps from a snapshot of before a restart: from now on this is the newest boot.
+        boots = (*(boot for boot in before.boots if boot is not known), known)
+        return _in_time(replace(before, boots=boots, suspect=None), known, message, message.lag), True
     suspect = Late(message.boot_id, message.lag, message.received_at)
     after = replace(before, suspect=suspect, late=before.late + 1)
     # Both of one boot, and both go on: a copy made with the guest's memory.

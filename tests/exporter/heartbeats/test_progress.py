@@ -78,6 +78,16 @@ def test_a_guest_that_was_paused_is_believed_again_with_its_second_message() -> 
     assert progress.shared_at is None
 
 
+def test_a_guest_rolled_back_to_before_a_restart_is_no_clone_of_itself() -> None:
+    first = [sent(60.0 * n, boot="a") for n in range(5)]
+    restarted = [sent(400 + 60.0 * n, boot="b", booted=390) for n in range(5)]
+    # Ten minutes after START it goes on with the memory of the snapshot, which was taken after its fifth message.
+    rolled_back = [replace(sent(60.0 * n, boot="a"), received_at=START + 700 + 60.0 * (n - 5)) for n in range(5, 25)]
+    progress, alive = follow(*first, *restarted, *rolled_back)
+    assert alive == [True] * 10 + [False] + [True] * 19
+    assert progress.shared_at is None
+
+
 def test_an_uptime_that_runs_slowly_is_followed() -> None:
     slow = [Message("a", n + 1, 60.0 * n * 0.9995, 60, START + 60.0 * n) for n in range(20_000)]
     _, alive = follow(*slow)
