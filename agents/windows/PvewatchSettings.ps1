@@ -146,7 +146,7 @@ function Get-AgentSettings {
     if ($proxy -notmatch '^(system|none|http://[\]\[A-Za-z0-9._:-]+/?)\z') {
         throw "PROXY: $proxy is neither system, none nor an address such as http://proxy.example:3128"
     }
-    $interval = Get-NumberSetting -Values $values -Key 'INTERVAL' -Default 60 -Minimum 1 -Maximum 3600
+    $interval = Get-NumberSetting -Values $values -Key 'INTERVAL' -Default 60 -Minimum 1 -Maximum 60
     $offset = -1
     if ((Get-Setting -Values $values -Key 'INITIAL_OFFSET' -Default 'random') -ne 'random') {
         $offset = Get-NumberSetting -Values $values -Key 'INITIAL_OFFSET' -Default 0 -Minimum 0 -Maximum 9999

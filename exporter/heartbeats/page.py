@@ -43,12 +43,13 @@ class HeartbeatPage:
         *,
         timeout: float,
         keep: float = math.inf,
-        forget: Callable[[frozenset[Guest]], None] = lambda _guests: None,
+        forget: Callable[[frozenset[Guest], float], None] = lambda _guests, _oldest: None,
     ) -> None:
         """`timeout` is the age in seconds at which a guest counts as silent.
 
         After `keep` seconds of silence a guest that Proxmox VE lacks, or cannot be asked for, has no series, and
-        `forget` is told of the former. The others are asked at each refresh.
+        `forget` is told of the former, and from when on they would not have been gone. The others are asked at each
+        refresh.
         """
         self._records = records
         self._guest_ids = guest_ids
@@ -93,7 +94,7 @@ class HeartbeatPage:
             now = self._clock()
             records, ids = self._records(), self._guest_ids()
             if forgotten := gone(records, ids, now - self._keep):
-                self._forget(forgotten)
+                self._forget(forgotten, now - self._keep)
             counted = dict(self._rejected)
             changed = self._write_changed(records, ids, now, pause)
             left = self._lines.keys() - records.keys()

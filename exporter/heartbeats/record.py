@@ -26,12 +26,14 @@ class Payload:
     agent_version: str
     agent_platform: Platform
     sequence: int
+    interval_seconds: float
 
     @classmethod
     def of(cls, heartbeat: Heartbeat) -> Payload:
         """What is kept of a heartbeat: all of it."""
         text = heartbeat.model_dump_json(by_alias=True, exclude_none=True)
-        return cls(text, heartbeat.agent.version, heartbeat.agent.platform, heartbeat.sequence)
+        agent = heartbeat.agent
+        return cls(text, agent.version, agent.platform, heartbeat.sequence, heartbeat.interval_seconds)
 
     def heartbeat(self) -> Heartbeat:
         """The whole heartbeat, read again."""
@@ -61,7 +63,7 @@ class Record:
 
 
 def to_entry(record: Record, now: float, timeout: float, current_key_id: str = "") -> HeartbeatEntry:
-    """The inventory's form of a record; `silent` when the last heartbeat is more than `timeout` seconds old.
+    """The inventory's form of a record; `timeout` as for `is_silent`.
 
     `current_key_id` is that of the tokens printed now.
 
@@ -74,7 +76,7 @@ def to_entry(record: Record, now: float, timeout: float, current_key_id: str = "
         agent_version=payload.agent_version if payload else "unknown",
         sequence=payload.sequence if payload else 0,
         silent=is_silent(record, now, timeout),
-        timeout_seconds=timeout,
+        timeout_seconds=silent_after(record, timeout),
         identity_shared=record.progress.is_shared(now),
         agent_platform=payload.agent_platform if payload else None,
         previous_secret=bool(current_key_id and record.key_id and record.key_id != current_key_id),
@@ -94,8 +96,16 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def is_silent(record: Record, now: float, timeout: float) -> bool:
-    """Whether the last heartbeat came more than `timeout` seconds before `now` (server's clock)."""
-    return now - record.last_seen > timeout
+    """Whether the last heartbeat came too long before `now` (server's clock): see `silent_after`."""
+    return now - record.last_seen > silent_after(record, timeout)
+
+
+def silent_after(record: Record, timeout: float) -> float:
+    """Seconds without a heartbeat after which the guest counts as silent: `timeout`, or three of its own intervals.
+
+    Whoever writes an agent of his own may let it speak every five minutes: no guest is reset for keeping to that.
+    """
+    return max(timeout, 3 * record.payload.interval_seconds) if record.payload else timeout
 
 
 def is_from(record: Record, kind: GuestKind) -> bool:

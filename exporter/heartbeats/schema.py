@@ -141,7 +141,15 @@ class Heartbeat(_Part):
         UnixSeconds, Field(description="The guest's clock, unix seconds. Never used as the time of arrival.")
     ]
     uptime_seconds: Seconds
-    interval_seconds: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+    interval_seconds: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=86_400,
+            allow_inf_nan=False,
+            description="Seconds from one message to the next. More than 60 brings alerts about guests that are well.",
+        ),
+    ]
     cpu: Cpu | None = None
     load: LoadAverage | None = None
     memory: Memory | None = None

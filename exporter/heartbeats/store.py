@@ -102,6 +102,7 @@ class _Arrival:
 @dataclass(frozen=True, slots=True)
 class _Forget:
     guests: frozenset[Guest]
+    oldest: float
 
 
 class HeartbeatStore:
@@ -144,10 +145,13 @@ class HeartbeatStore:
             raise StoreBusy from None
         return done
 
-    def forget(self, guests: frozenset[Guest]) -> None:
-        """Drop what is known of guests that are gone, soon; another guest may get the number."""
+    def forget(self, guests: frozenset[Guest], oldest: float) -> None:
+        """Drop what is known of guests that are gone, soon; another guest may get the number.
+
+        One that was heard of at `oldest` (unix seconds) or later has spoken meanwhile, and stays.
+        """
         with contextlib.suppress(queue.Full):
-            self._waiting.put_nowait(_Forget(guests))
+            self._waiting.put_nowait(_Forget(guests, oldest))
 
     def records(self) -> Mapping[Guest, Record]:
         """The newest record of every guest by (cluster, vmid): a picture that never changes under the reader."""
@@ -184,7 +188,7 @@ class HeartbeatStore:
                 self._commit(group)
                 self._closing.wait(GATHER_SECONDS)
             if isinstance(item, _Forget):
-                self._delete(item.guests)
+                self._delete(item)
         self._connection.close()
         while not self._waiting.empty():
             late = self._waiting.get()
@@ -214,11 +218,14 @@ class HeartbeatStore:
         for arrival in group:
             arrival.done.set_result(None)
 
-    def _delete(self, guests: frozenset[Guest]) -> None:
+    def _delete(self, forget: _Forget) -> None:
+        # Only this thread writes: what is looked up here is what there is.
+        known = {guest: self._records.get(guest) for guest in forget.guests}
+        guests = [guest for guest, record in known.items() if record is not None and record.last_seen < forget.oldest]
         try:
             with self._connection:
                 self._connection.execute("BEGIN IMMEDIATE")
-                self._connection.executemany("DELETE FROM heartbeats WHERE cluster = ? AND vmid = ?", list(guests))
+                self._connection.executemany("DELETE FROM heartbeats WHERE cluster = ? AND vmid = ?", guests)
         except sqlite3.Error:
             logger.exception("heartbeats of guests that are gone cannot be removed from %s", self.path)
             return

@@ -213,6 +213,8 @@ def test_the_token_is_in_no_command_line_and_an_ended_agent_takes_its_curl_along
         ({"PVEWATCH_URL": "https://x:1", "PVEWATCH_CA_FILE": "/nonexistent"}, "CA_FILE: /nonexistent"),
         ({"PVEWATCH_INTERVAL": "0"}, "INTERVAL: 0 is not"),
         ({"PVEWATCH_INTERVAL": "1.5"}, "INTERVAL: 1.5 is not"),
+        # Above it a guest that is well would count as silent between two heartbeats.
+        ({"PVEWATCH_INTERVAL": "61"}, "INTERVAL: 61 is not a whole number of seconds from 1 to 60"),
         ({"PVEWATCH_URL": "https://x:1", "PVEWATCH_INITIAL_OFFSET": "soon"}, "INITIAL_OFFSET: soon"),
     ],
     ids=str,

@@ -197,7 +197,7 @@ def test_a_forgotten_guest_is_gone_from_the_file_too(tmp_path: Path, example: di
     store = HeartbeatStore(path)
     for vmid in (101, 102):
         fill(store.submit("home", vmid, "qemu", beat(example), 1000))
-    store.forget(frozenset([("home", 101)]))
+    store.forget(frozenset([("home", 101)]), 1001)
     fill(store.submit("home", 103, "qemu", beat(example), 1001))
     assert set(store.records()) == {("home", 102), ("home", 103)}
     store.close()
@@ -205,6 +205,31 @@ def test_a_forgotten_guest_is_gone_from_the_file_too(tmp_path: Path, example: di
     kept = set(again.records())
     again.close()
     assert kept == {("home", 102), ("home", 103)}
+
+
+def test_a_guest_that_speaks_while_it_is_being_forgotten_stays(tmp_path: Path, example: dict[str, Any]) -> None:
+    path = tmp_path / "exporter-heartbeats.db"
+    store = HeartbeatStore(path)
+    fill(store.submit("home", 101, "qemu", beat(example, sequence=1), 1000))
+    later = beat(example, sequence=2, uptime_seconds=example["uptime_seconds"] + 1000)
+    fill(store.submit("home", 101, "qemu", later, 2000))
+    store.forget(frozenset([("home", 101), ("home", 102)]), 1500)
+    store.close()
+    again = HeartbeatStore(path)
+    kept = dict(again.records())
+    again.close()
+    assert set(kept) == {("home", 101)}
+
+
+def test_a_guest_that_speaks_seldom_is_not_silent_between_its_heartbeats(
+    store: HeartbeatStore, example: dict[str, Any]
+) -> None:
+    fill(store.submit("home", 101, "qemu", beat(example, interval_seconds=300.0), 1000))
+    record = store.get("home", 101)
+    assert record is not None
+    assert not to_entry(record, now=1900, timeout=180).silent
+    assert to_entry(record, now=1901, timeout=180).silent
+    assert to_entry(record, now=1901, timeout=180).timeout_seconds == 900
 
 
 def test_a_file_of_the_first_version_is_taken_over(tmp_path: Path, example: dict[str, Any]) -> None:
