@@ -119,19 +119,21 @@ def _reload_when_wanted(exporter: Exporter, peer: Peer, load: Callable[[], Setti
     while True:
         wanted.wait()
         wanted.clear()
-        if reload(exporter, load):
-            peer.configure(exporter.settings)
+        reload(exporter, peer, load)
 
 
-def reload(exporter: Exporter, load: Callable[[], Settings]) -> bool:
+def reload(exporter: Exporter, peer: Peer, load: Callable[[], Settings]) -> bool:
     """Read the configuration again and watch its clusters; False, with all mistakes in the log, when it is not valid.
 
-    Only `clusters` and the exporter's intervals take effect; the rest is that of the start.
+    Only `clusters`, the exporter's intervals and what /pve answers for take effect; the rest is that of the start.
     """
     before = exporter.settings
     try:
         settings = load()
-        exporter.reload(settings, group_by_asking(settings))
+        groups = group_by_asking(settings)
+        # First what may be refused without a change to the clusters: it reads pve.yml again.
+        peer.configure(before.model_copy(update={"clusters": settings.clusters}))
+        exporter.reload(settings, groups)
     except ConfigError as error:
         for problem in error.problems:
             _log.error("not reloaded: %s: %s; %s", problem.place, problem.message, problem.remedy)

@@ -64,6 +64,8 @@ def run(settings: Settings) -> None:
     stop = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())
+    # What it answers for is read at the start only; unheard, the signal of a reload would end the process.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     own = OwnMetrics()
     peer = Peer(settings, os.environ, observe=observer(own))
     listener = serve(create_app(peer, own), settings.exporter.listen)

@@ -51,6 +51,7 @@ HOST_REST_SECONDS = 60.0
 OWN_MEMORY_TIMEOUT_SECONDS = 8.0
 _OWN_MEMORY = frozenset({"/version", "/cluster/status", "/cluster/resources"})
 POOL_SIZE = 8
+_GATEWAY_ERRORS = frozenset({502, 503, 504})
 _HOST_BROKEN = ("RPCEnvironment init request failed", "ipcc_send_rec", "Connection refused")
 
 Observer = Callable[[str, str, str, float], None]
@@ -391,10 +392,11 @@ def _never_connected(cause: BaseException | None) -> bool:
 
 
 def _is_the_hosts_fault(error: PveError, method: str) -> bool:
-    if isinstance(error, Unreachable) and error.status is None:
-        if _never_connected(error.__cause__):
-            return True
-        # A lost answer about one node is more likely that node's fault; about the cluster it is this host's.
-        return method == "GET" and not error.path.startswith("/nodes/")
-    broken = any(words in error.reason for words in _HOST_BROKEN)
-    return method == "GET" and broken and not error.path.startswith("/nodes/")
+    if isinstance(error, Unreachable) and error.status is None and _never_connected(error.__cause__):
+        return True
+    if method != "GET" or error.path.startswith("/nodes/"):
+        # What goes wrong with a question about one node is more likely that node's fault.
+        return False
+    # About the cluster it is this host's: it cannot be reached, or something in front of it answers in its place.
+    in_its_place = isinstance(error, Unreachable | BadAnswer) or error.status in _GATEWAY_ERRORS
+    return in_its_place or any(words in error.reason for words in _HOST_BROKEN)

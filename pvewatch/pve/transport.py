@@ -64,8 +64,10 @@ def _document(response: requests.Response) -> Any:
     except ValueError:
         pass
     try:
-        # Less strict: half a surrogate pair in a guest's name must not hide its cluster.
-        return json.loads(response.content)
+        # Half a surrogate pair in a guest's name must not hide its cluster. It becomes a question mark: neither a page
+        # nor a database takes it.
+        text = json.dumps(json.loads(response.content), ensure_ascii=False)
+        return json.loads(text.encode(errors="replace"))
     except (ValueError, RecursionError):
         return None
 
@@ -75,6 +77,8 @@ class _Body(bytes):
 
     def __repr__(self) -> str:
         return f"<{len(self)} bytes>"
+
+    __str__ = __repr__
 
 
 class BoundedAdapter(HTTPAdapter):

@@ -29,17 +29,10 @@ def free_port() -> int:
 class Running:
     """`pvewatch exporter` with a configuration file in `folder`."""
 
-    def __init__(self, folder: Path, *hosts: HostPort) -> None:
+    def __init__(self, folder: Path, *hosts: HostPort, more: str = "") -> None:
         self.port, self.heartbeat_port = free_port(), free_port()
-        clusters = "".join(
-            f"  - name: lab{number}\n    hosts: ['{host}']\n    verify_tls: false\n"
-            "    monitor: {token_id: 'pvewatch@pve!monitor', token_secret_env: MONITOR}\n"
-            for number, host in enumerate(hosts)
-        )
-        (folder / "pvewatch.yaml").write_text(
-            f"clusters:\n{clusters}exporter:\n"
-            f"  listen: 127.0.0.1:{self.port}\n  heartbeat_listen: 127.0.0.1:{self.heartbeat_port}\n"
-        )
+        self._folder, self._more = folder, more
+        self.configure(*hosts)
         self.log = folder / "log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -48,6 +41,30 @@ class Running:
                 stdout=log,
                 stderr=log,
             )
+
+    def configure(self, *hosts: HostPort) -> None:
+        """Write the configuration with the clusters lab0, lab1 and so on."""
+        clusters = "".join(
+            f"  - name: lab{number}\n    hosts: ['{host}']\n    verify_tls: false\n"
+            "    monitor: {token_id: 'pvewatch@pve!monitor', token_secret_env: MONITOR}\n"
+            for number, host in enumerate(hosts)
+        )
+        (self._folder / "pvewatch.yaml").write_text(
+            f"{'clusters:' if hosts else ''}\n{clusters}exporter:\n{self._more}"
+            f"  listen: 127.0.0.1:{self.port}\n  heartbeat_listen: 127.0.0.1:{self.heartbeat_port}\n"
+        )
+
+    def reload(self, outcome: str, times: int) -> str:
+        """Send SIGHUP and wait until so many reloads have ended that way; returns a page of after that."""
+        self.process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + 30
+        while f'pvewatch_config_reloads_total{{outcome="{outcome}"}} {times}.0' not in self.page():
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.05)
+        return self.page()
+
+    def page(self) -> str:
+        return self.wait_for("/metrics").text
 
     def wait_for(self, path: str, status: int = 200, seconds: float = 30) -> requests.Response:
         deadline = time.monotonic() + seconds

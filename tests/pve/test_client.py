@@ -78,6 +78,27 @@ def test_a_bad_host_rests_and_is_asked_again_when_no_other_answers(
         assert pve.version().version == "8.4.21"
 
 
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        Answer(body=b"<html>maintenance</html>"),
+        Answer(status=502, reason="Bad Gateway", body=b""),
+        Answer(status=503, reason="Service Unavailable", body=b""),
+        Answer(status=595, reason="Connection timed out", body=b""),
+    ],
+    ids=["a page", "502", "503", "595"],
+)
+def test_what_answers_in_the_hosts_place_is_passed_over_for_the_cluster_and_not_for_a_node(
+    host: FakeHost, second_host: FakeHost, token: TokenRef, trouble: Answer
+) -> None:
+    host.answer = lambda _method, _path: trouble
+    with PveClient(cluster_of(host, second_host), token) as pve:
+        assert pve.version().version == "8.4.21"
+    with PveClient(cluster_of(host, second_host), token) as pve, pytest.raises(PveError):
+        pve.node_status("pve1")
+    assert len(second_host.asked) == 1
+
+
 def test_an_action_whose_answer_was_lost_is_not_sent_to_another_host(
     host: FakeHost, second_host: FakeHost, token: TokenRef
 ) -> None:
@@ -169,7 +190,7 @@ def test_half_a_surrogate_pair_in_one_name_does_not_hide_the_others(host: FakeHo
     rows = [{"type": "qemu", "vmid": vmid, "node": "pve1", "name": f"vm-{vmid}\ud83d"} for vmid in (100, 101)]
     host.answer = lambda _method, _path: Answer(body=json.dumps({"data": rows}).encode())
     with PveClient(cluster_of(host), token) as pve:
-        assert [guest.name for guest in pve.cluster_resources().guests] == ["vm-100\ud83d", "vm-101\ud83d"]
+        assert [guest.name for guest in pve.cluster_resources().guests] == ["vm-100?", "vm-101?"]
 
 
 @pytest.mark.parametrize("body", [b'{"data": "%s"}', b"<html>%s", b"[%s"], ids=["wrong shape", "no JSON", "cut off"])
