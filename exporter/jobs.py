@@ -5,11 +5,14 @@ Daemon threads: a call that hangs must not hold up the end.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+
+_log = logging.getLogger(__name__)
 
 MAX_WAITING = 4096
 GAP_SECONDS = 0.025
@@ -75,6 +78,8 @@ class JobPool:
                 self._running.add(job.lane)
             try:
                 job.run()
+            except Exception:  # noqa: BLE001 - nobody would put another thread in this one's place
+                _log.exception("a mistake in pvewatch ended what %s was doing", threading.current_thread().name)
             finally:
                 with self._changed:
                     self._running.discard(job.lane)

@@ -11,7 +11,6 @@ everything at once; how fast nodes are asked altogether is bounded (`Pace`).
 from __future__ import annotations
 
 import logging
-import sqlite3
 import threading
 import time
 import zlib
@@ -44,8 +43,6 @@ LOOK_SECONDS = 0.5
 SHOW_SECONDS = 5.0
 # From one node to the next: what is worked out for each of many would else hold up those who want an answer of us.
 SPREAD_SECONDS = 0.01
-# What a mistake in a collector, or a full disk below its store, can raise: it is told as an error of that collector.
-_OWN_FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, OSError, sqlite3.Error)
 
 
 class ClusterPoller:
@@ -160,7 +157,10 @@ class ClusterPoller:
     def _put_on_page(self) -> None:
         # One after the other: the second finds written what both would have written.
         with self._showing:
-            self._changed(self.snapshot)
+            try:
+                self._changed(self.snapshot)
+            except Exception:  # noqa: BLE001 - our mistake: one answer that cannot be shown must not end the polling
+                _log.exception("a mistake in pvewatch: figures of %s could not be shown", self.cluster.name)
 
     def _show(self) -> None:
         self._answered.clear()
@@ -313,7 +313,7 @@ class ClusterPoller:
         except PveError as error:
             failure = Failure(error.error_class, str(error))
             outage = _outage(error, failure)
-        except _OWN_FAULTS as error:
+        except Exception as error:  # noqa: BLE001 - our mistake, or a full disk: told as an error of that collector
             if self._stop.is_set():
                 return None  # The stores are closed already.
             _log.exception("collector %s of %s has a mistake", collector.name, self.cluster.name)

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from exporter.jobs import STRETCH_SECONDS, Considerate, Pace
+from exporter.jobs import STRETCH_SECONDS, Considerate, JobPool, Pace
 
 STATUS = "/nodes/{node}/status"
 GAP_SECONDS = 0.025
@@ -74,3 +74,17 @@ def test_what_is_asked_of_the_whole_cluster_never_waits() -> None:
     for _ in range(5):
         pace.wait("/cluster/resources")
     assert waits.seconds == []
+
+
+def test_a_job_with_a_mistake_costs_no_thread(caplog: pytest.LogCaptureFixture) -> None:
+    pool = JobPool("ask-lab", threads=1)
+    done = threading.Event()
+
+    def fail() -> None:
+        raise RuntimeError("not foreseen")
+
+    assert pool.submit("pve1", fail, slow=False)
+    assert pool.submit("pve1", done.set, slow=False)
+    assert done.wait(10)
+    pool.end()
+    assert "a mistake in pvewatch" in caplog.text
