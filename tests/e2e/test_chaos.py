@@ -23,7 +23,7 @@ from pvewatch.simulator.server import Options, Simulator
 from pvewatch.stack.ports import free_port
 from tests.e2e.running import Command, pvewatch, until
 
-SECONDS = float(os.environ.get("CHAOS_SECONDS", "60"))
+SECONDS = float(os.environ.get("CHAOS_SECONDS", "120"))
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(SECONDS + 240)]
 
