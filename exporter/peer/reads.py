@@ -103,7 +103,8 @@ class Reads:
         self._configs: dict[tuple[str, str], Config] = {}
         self.status = Kept("status", lambda: self._rows("/cluster/status"), cache_seconds)
         self.resources = Kept("resources", lambda: self._rows("/cluster/resources"), cache_seconds)
-        self.version = Kept("version", lambda: self._row("/version"), node_seconds)
+        # Not for node_seconds: this alone makes a page, so a host that died would look alive for as long.
+        self.version = Kept("version", lambda: self._row("/version"), cache_seconds)
         self.not_backed_up = Kept(
             "not-backed-up", lambda: self._rows("/cluster/backup-info/not-backed-up"), node_seconds
         )

@@ -131,6 +131,19 @@ def test_a_host_that_is_gone_is_503_and_no_other_node_stands_in(make_client: Any
     assert answer.status_code == 503
 
 
+def test_a_host_that_dies_between_two_scrapes_is_503_whatever_was_read_before(
+    simulator: Simulator, make_client: Any
+) -> None:
+    client = make_client(environment(simulator), target(simulator))
+    whole = client.get(f"/pve?target={target(simulator)}")
+    assert (whole.status_code, "} 0" in "".join(samples(whole.text, "pve_collector_success"))) == (200, False)
+
+    set_fault(simulator, Fault("status", code=595, path="."))
+    for part in ("", "&node=0", "&cluster=0"):
+        answer = client.get(f"/pve?target={target(simulator)}{part}")
+        assert (answer.status_code, "595" in answer.text) == (503, True)
+
+
 def test_local_families_are_absent_when_it_is_not_known_which_node_the_target_is(
     simulator: Simulator, make_client: Any
 ) -> None:
