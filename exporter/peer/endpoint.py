@@ -194,6 +194,7 @@ class Peer:
                 pages.append(one.page(reads, deadline))
             except PveError as error:
                 failures[one.name], message = error.error_class, str(error)
+                error.with_traceback(None)
             except TooLate as error:
                 failures[one.name], message = "unreachable", str(error)
             if message:

@@ -54,7 +54,10 @@ class Kept:
         self._error: PveError | None = None
 
     def get(self, deadline: float) -> Any:
-        """The value, read anew if it is too old; raises PveError, or TooLate at `deadline` (monotonic)."""
+        """The value, read anew if it is too old; raises PveError, or TooLate at `deadline` (monotonic).
+
+        The error is kept until the next read: who catches it takes its traceback off, which holds the caller's page.
+        """
         with self._condition:
             if not self._running and self._age() > self._keep_seconds:
                 threading.Thread(target=self._run, name=f"pve-{self.name}", daemon=True).start()
@@ -64,15 +67,15 @@ class Kept:
             ):
                 raise TooLate(f"{self.name} has not been answered in time")
             if self._error is not None:
-                raise self._error
+                raise self._error.with_traceback(None)
             return self._value
 
     def begin(self) -> None:
         """Begin to read if that is due, without waiting: so that several reads run at the same time."""
         try:
             self.get(0.0)
-        except (PveError, TooLate):
-            return
+        except (PveError, TooLate) as error:
+            error.with_traceback(None)
 
     def _age(self) -> float:
         return float("inf") if self._ended_at is None else time.monotonic() - self._ended_at
@@ -83,7 +86,7 @@ class Kept:
         try:
             value = self._read()
         except PveError as problem:
-            error = problem
+            error = problem.with_traceback(None)  # whose frames hold the answer, which may be megabytes
         except _OWN_FAULTS:
             _log.exception("reading %s has a mistake", self.name)
             error = BadAnswer("pvewatch could not read it; its log has the details", host="", path=self.name)
