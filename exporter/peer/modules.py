@@ -108,7 +108,7 @@ def _login(place: str, values: object, problems: list[Problem]) -> Login | None:
     )
 
 
-def _plain(key: object, value: object) -> object:
+def _plain(key: object, value: Any) -> Any:
     """What proxmoxer makes of a value that has another type than is documented; all others as they are."""
     if key in _MAYBE_NUMBERS and isinstance(value, int | float) and not isinstance(value, bool):
         try:
