@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Summary, generate_late
 from exporter.own_metrics import OwnMetrics
 from exporter.peer import families
 from exporter.peer.modules import modules_of_environment, read_modules
-from exporter.peer.reads import Kept, Reads, TooLate
+from exporter.peer.reads import Kept, LocalReads, Reads, TooLate
 from exporter.peer.targets import Allowed, Targets
 from pvewatch.config import ConfigError, Problem, Settings
 from pvewatch.pve.errors import PveError
@@ -37,72 +37,83 @@ class NothingRead(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Collector:
-    """One area of the page. `needs` are begun at once, so that they run side by side."""
+    """One area of the page. `needs` are begun before any page is made, so that they run side by side."""
 
     name: PeerCollector
     scope: Literal["cluster", "node"]
-    needs: Callable[[Reads], tuple[Kept, ...]]
+    needs: Callable[[Reads, float], tuple[Kept, ...]]
     page: Callable[[Reads, float], bytes]
 
 
-# In the order of the page.
+def _subscription(local: LocalReads, deadline: float) -> bytes:
+    return families.subscription(local.node, local.subscription.get(deadline))
+
+
+def _onboot(local: LocalReads, deadline: float) -> bytes:
+    return families.onboot(local.node, local.configs.get(deadline))
+
+
+# In the order of the page; those of the node come last, because their needs wait for the answer which node it is.
 COLLECTORS = (
     Collector(
         "status",
         "cluster",
-        lambda reads: (reads.status, reads.resources),
+        lambda reads, _: (reads.status, reads.resources),
         lambda reads, end: families.up(reads.status.get(end), reads.resources.get(end)),
     ),
     Collector(
         "resources",
         "cluster",
-        lambda reads: (reads.resources,),
+        lambda reads, _: (reads.resources,),
         lambda reads, end: families.resources(reads.resources.get(end)),
     ),
     Collector(
-        "node", "cluster", lambda reads: (reads.status,), lambda reads, end: families.nodes_info(reads.status.get(end))
+        "node",
+        "cluster",
+        lambda reads, _: (reads.status,),
+        lambda reads, end: families.nodes_info(reads.status.get(end)),
     ),
     Collector(
         "cluster",
         "cluster",
-        lambda reads: (reads.status,),
+        lambda reads, _: (reads.status,),
         lambda reads, end: families.cluster_info(reads.status.get(end)),
     ),
     Collector(
         "version",
         "cluster",
-        lambda reads: (reads.version,),
+        lambda reads, _: (reads.version,),
         lambda reads, end: families.version(reads.version.get(end)),
     ),
     Collector(
         "backup-info",
         "cluster",
-        lambda reads: (reads.status, reads.not_backed_up),
+        lambda reads, _: (reads.status, reads.not_backed_up),
         lambda reads, end: families.not_backed_up(reads.status.get(end), reads.not_backed_up.get(end)),
     ),
     Collector(
         "qdevice",
         "cluster",
-        lambda reads: (reads.qdevice,),
+        lambda reads, _: (reads.qdevice,),
         lambda reads, end: families.qdevice(reads.status.get(end), reads.qdevice.get(end)),
     ),
     Collector(
         "subscription",
         "node",
-        lambda reads: (reads.subscription,),
-        lambda reads, end: families.subscription(_local_node(reads, end), reads.subscription.get(end)),
+        lambda reads, end: (reads.local(end).subscription,),
+        lambda reads, end: _subscription(reads.local(end), end),
     ),
     Collector(
         "config",
         "node",
-        lambda reads: (reads.configs,),
-        lambda reads, end: families.onboot(_local_node(reads, end), reads.configs.get(end)),
+        lambda reads, end: (reads.local(end).configs,),
+        lambda reads, end: _onboot(reads.local(end), end),
     ),
     Collector(
         "replication",
         "node",
-        lambda reads: (reads.replication,),
-        lambda reads, end: families.replication(reads.replication.get(end)),
+        lambda reads, end: (reads.local(end).replication,),
+        lambda reads, end: families.replication(reads.local(end).replication.get(end)),
     ),
 )
 
@@ -182,8 +193,7 @@ class Peer:
     def _collect(
         self, allowed: Allowed, reads: Reads, chosen: Sequence[Collector], deadline: float
     ) -> tuple[list[bytes], dict[str, str | None], list[str]]:
-        for needed in dict.fromkeys(kept for one in chosen for kept in one.needs(reads)):
-            needed.begin()
+        _begin(reads, chosen, deadline)
         pages: list[bytes] = []
         failures: dict[str, str | None] = {}
         words: list[str] = []
@@ -194,6 +204,7 @@ class Peer:
                 pages.append(one.page(reads, deadline))
             except PveError as error:
                 failures[one.name], message = error.error_class, str(error)
+                error.with_traceback(None)
             except TooLate as error:
                 failures[one.name], message = "unreachable", str(error)
             if message:
@@ -212,14 +223,24 @@ class Peer:
             _log.info("/pve, %s of %s: answers again", collector, allowed.key[1])
 
 
+def _begin(reads: Reads, chosen: Sequence[Collector], deadline: float) -> None:
+    """Begin every read that the collectors need, each once."""
+    begun: set[Kept] = set()
+    for one in chosen:
+        try:
+            needs = one.needs(reads, deadline)
+        except (PveError, TooLate) as error:
+            error.with_traceback(None)
+            continue  # its page will say so
+        for needed in needs:
+            if needed not in begun:
+                begun.add(needed)
+                needed.begin()
+
+
 def observer(own: OwnMetrics) -> Observer:
     """Counts the endpoint's requests to Proxmox VE among the others; they belong to no configured cluster."""
     return lambda _host, endpoint, outcome, seconds: own.pve_request("", endpoint, outcome, seconds)
-
-
-def _local_node(reads: Reads, deadline: float) -> str:
-    reads.status.get(deadline)
-    return reads.local_node()
 
 
 def _modules(settings: Settings, env: Mapping[str, str]) -> dict[str, Login]:

@@ -25,6 +25,8 @@ LONGEST_TIMEOUT_SECONDS = 60.0
 MOST_MODULES = 200
 
 _TEXTS = ("user", "password", "token_name", "token_value", "path_prefix", "cert")
+# Without quotes YAML makes a number of 12345; proxmoxer writes it out again.
+_MAYBE_NUMBERS = {"user", "password", "token_name", "token_value"}
 _KNOWN = {*_TEXTS, "verify_ssl", "port", "timeout", "proxies", "service", "backend", "mode"}
 # Keys that are right for one value only: this endpoint speaks to Proxmox VE, over https, in JSON.
 _FIXED = {"service": "pve", "backend": "https", "mode": "json"}
@@ -38,7 +40,7 @@ def read_modules(path: Path) -> dict[str, Login]:
     except OSError as error:
         remedy = "check the path of --pve-config or exporter.pve_config"
         raise ConfigError([Problem(str(path), f"cannot be read: {error.strerror}", remedy)]) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, no such date, a number of 5000 digits
         mark = getattr(error, "problem_mark", None)
         place = f"{path}:{mark.line + 1}" if mark else str(path)
         # The parser's own text would quote the line, and so perhaps a password.
@@ -81,6 +83,7 @@ def _login(place: str, values: object, problems: list[Problem]) -> Login | None:
     if not isinstance(values, dict) or not values:
         problems.append(Problem(place, "is no mapping of settings", "write user, token_name and token_value below it"))
         return None
+    values = {key: _plain(key, value) for key, value in values.items()}
     found = [*_wrong_keys(values), *_wrong_login(values), *_wrong_connection(values)]
     problems += [Problem(f"{place}.{key}" if key else place, words, remedy) for key, words, remedy in found]
     if found:
@@ -89,17 +92,32 @@ def _login(place: str, values: object, problems: list[Problem]) -> Login | None:
     verify = values.get("verify_ssl", True)
     if verify is False:
         _log.warning("%s: verify_ssl is off, so whoever is on the network can take its secret", place)
+    timeout = values.get("timeout", DEFAULT_TIMEOUT_SECONDS)
+    if timeout > LONGEST_TIMEOUT_SECONDS:
+        _log.warning("%s.timeout: longer than an answer may take; %g s is used", place, LONGEST_TIMEOUT_SECONDS)
     return Login(
         user=values["user"],
         secret=Secret(values["token_value"] if token else values["password"]),
         token_name=values["token_name"] if token else None,
         verify=verify,
         port=int(values.get("port", DEFAULT_PVE_PORT)),
-        timeout_seconds=float(values.get("timeout", DEFAULT_TIMEOUT_SECONDS)),
+        timeout_seconds=float(min(timeout, LONGEST_TIMEOUT_SECONDS)),
         path_prefix=values.get("path_prefix"),
         client_certificate=values.get("cert"),
         proxies=values.get("proxies", {}),
     )
+
+
+def _plain(key: object, value: Any) -> Any:
+    """What proxmoxer makes of a value that has another type than is documented; all others as they are."""
+    if key in _MAYBE_NUMBERS and isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            return str(value)
+        except ValueError:  # thousands of digits
+            return value
+    if key == "verify_ssl" and value in (0, 1):
+        return bool(value)
+    return value
 
 
 # Each gives (key, what is wrong, remedy); an empty key means the module as a whole.
@@ -135,7 +153,7 @@ def _wrong_connection(values: Mapping[Any, Any]) -> _Wrong:
     if not (port.isascii() and port.isdecimal() and 0 < int(port) <= 65535):
         yield "port", "is no port", "give a number from 1 to 65535"
     timeout = values.get("timeout", DEFAULT_TIMEOUT_SECONDS)
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= LONGEST_TIMEOUT_SECONDS:
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
         yield "timeout", "is no usable time", f"give seconds, more than 0 and at most {LONGEST_TIMEOUT_SECONDS:g}"
     proxies = values.get("proxies", {})
     if not isinstance(proxies, dict) or not all(isinstance(part, str) for pair in proxies.items() for part in pair):

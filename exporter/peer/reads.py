@@ -21,6 +21,9 @@ _log = logging.getLogger(__name__)
 # What a mistake of ours can raise: it costs the one read, not the thread that everybody waits for.
 _OWN_FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
+# Of how many nodes a target keeps what it read; real clusters have no more.
+MOST_NODES = 32
+
 Row = Mapping[str, Any]
 
 
@@ -54,7 +57,10 @@ class Kept:
         self._error: PveError | None = None
 
     def get(self, deadline: float) -> Any:
-        """The value, read anew if it is too old; raises PveError, or TooLate at `deadline` (monotonic)."""
+        """The value, read anew if it is too old; raises PveError, or TooLate at `deadline` (monotonic).
+
+        The error is kept until the next read: who catches it takes its traceback off, which holds the caller's page.
+        """
         with self._condition:
             if not self._running and self._age() > self._keep_seconds:
                 threading.Thread(target=self._run, name=f"pve-{self.name}", daemon=True).start()
@@ -64,15 +70,15 @@ class Kept:
             ):
                 raise TooLate(f"{self.name} has not been answered in time")
             if self._error is not None:
-                raise self._error
+                raise self._error.with_traceback(None)
             return self._value
 
     def begin(self) -> None:
         """Begin to read if that is due, without waiting: so that several reads run at the same time."""
         try:
             self.get(0.0)
-        except (PveError, TooLate):
-            return
+        except (PveError, TooLate) as error:
+            error.with_traceback(None)
 
     def _age(self) -> float:
         return float("inf") if self._ended_at is None else time.monotonic() - self._ended_at
@@ -83,7 +89,7 @@ class Kept:
         try:
             value = self._read()
         except PveError as problem:
-            error = problem
+            error = problem.with_traceback(None)  # whose frames hold the answer, which may be megabytes
         except _OWN_FAULTS:
             _log.exception("reading %s has a mistake", self.name)
             error = BadAnswer("pvewatch could not read it; its log has the details", host="", path=self.name)
@@ -94,33 +100,11 @@ class Kept:
             self._condition.notify_all()
 
 
-class Reads:
-    """All reads of one host. `deadline` is how long a read within a read may take, at most."""
+class _Calls:
+    """Asks the host for what has a certain shape."""
 
-    def __init__(self, host: OneHost, cache_seconds: float, node_seconds: float, config_seconds: float) -> None:
+    def __init__(self, host: OneHost) -> None:
         self.host = host
-        self._config_seconds = config_seconds
-        self._configs: dict[tuple[str, str], Config] = {}
-        self.status = Kept("status", lambda: self._rows("/cluster/status"), cache_seconds)
-        self.resources = Kept("resources", lambda: self._rows("/cluster/resources"), cache_seconds)
-        self.version = Kept("version", lambda: self._row("/version"), node_seconds)
-        self.not_backed_up = Kept(
-            "not-backed-up", lambda: self._rows("/cluster/backup-info/not-backed-up"), node_seconds
-        )
-        self.qdevice = Kept("qdevice", self._read_qdevice, cache_seconds)
-        self.subscription = Kept("subscription", self._read_subscription, node_seconds)
-        self.replication = Kept("replication", self._read_replication, cache_seconds)
-        self.configs = Kept("configs", self._read_configs, node_seconds, stale_seconds=2 * config_seconds)
-
-    def local_node(self) -> str:
-        """The node that this host is. Raises PveError."""
-        for row in self.status.get(self._deadline()):
-            if row.get("type") == "node" and row.get("local") in (1, True, "1") and isinstance(row.get("name"), str):
-                return str(row["name"])
-        raise BadAnswer("does not say which node this host is", host=self.host.address, path="/cluster/status")
-
-    def _deadline(self) -> float:
-        return time.monotonic() + 3600  # the call below has its own time-out
 
     def _rows(self, template: str, **parts: str) -> list[Row]:
         data = self.host.get(template, **parts)
@@ -134,27 +118,78 @@ class Reads:
             raise BadAnswer("the answer is no mapping", host=self.host.address, path=template)
         return data
 
+
+class Reads(_Calls):
+    """All reads of one host."""
+
+    def __init__(self, host: OneHost, cache_seconds: float, node_seconds: float, config_seconds: float) -> None:
+        super().__init__(host)
+        self._seconds = cache_seconds, node_seconds, config_seconds
+        self._lock = threading.Lock()
+        self._locals: dict[str, LocalReads] = {}
+        self.status = Kept("status", lambda: self._rows("/cluster/status"), cache_seconds)
+        self.resources = Kept("resources", lambda: self._rows("/cluster/resources"), cache_seconds)
+        # Not for node_seconds: this alone makes a page, so a host that died would look alive for as long.
+        self.version = Kept("version", lambda: self._row("/version"), cache_seconds)
+        self.not_backed_up = Kept(
+            "not-backed-up", lambda: self._rows("/cluster/backup-info/not-backed-up"), node_seconds
+        )
+        self.qdevice = Kept("qdevice", self._read_qdevice, cache_seconds)
+
+    def local(self, deadline: float) -> LocalReads:
+        """The reads of the node that this host is now. Raises PveError, or TooLate at `deadline` (monotonic)."""
+        for row in self.status.get(deadline):
+            if row.get("type") == "node" and row.get("local") in (1, True, "1") and isinstance(row.get("name"), str):
+                return self._of_node(str(row["name"]))
+        raise BadAnswer("does not say which node this host is", host=self.host.address, path="/cluster/status")
+
+    def _of_node(self, node: str) -> LocalReads:
+        with self._lock:
+            found = self._locals.get(node)
+            if found is None:
+                if len(self._locals) >= MOST_NODES:
+                    del self._locals[next(iter(self._locals))]  # the oldest
+                found = self._locals[node] = LocalReads(self.host, node, *self._seconds)
+            return found
+
     def _read_qdevice(self) -> Row:
-        if not any(row.get("type") == "cluster" for row in self.status.get(self._deadline())):
+        # Without a deadline of its own: the call below has a time-out.
+        if not any(row.get("type") == "cluster" for row in self.status.get(time.monotonic() + 3600)):
             return {}
         return self._row("/cluster/config/qdevice")
 
-    def _read_subscription(self) -> Row:
-        return self._row("/nodes/{node}/subscription", node=self.local_node())
 
-    def _read_replication(self) -> list[Row]:
+class LocalReads(_Calls):
+    """The reads of one node by its name.
+
+    An address may lead to another node from one scrape to the next (a floating address, a name of several hosts): what
+    was read of one node is never shown as another's.
+    """
+
+    def __init__(
+        self, host: OneHost, node: str, cache_seconds: float, node_seconds: float, config_seconds: float
+    ) -> None:
+        super().__init__(host)
+        self.node = node
+        self._config_seconds = config_seconds
+        self._configs: dict[tuple[str, str], Config] = {}
+        self.subscription = Kept(
+            "subscription", lambda: self._row("/nodes/{node}/subscription", node=node), node_seconds
+        )
         # The list holds what …/{id}/status would say of each job.
-        return self._rows("/nodes/{node}/replication", node=self.local_node())
+        self.replication = Kept(
+            "replication", lambda: self._rows("/nodes/{node}/replication", node=node), cache_seconds
+        )
+        self.configs = Kept("configs", self._read_configs, node_seconds, stale_seconds=2 * config_seconds)
 
     def _read_configs(self) -> list[Config]:
         """The guests of this node; each configuration is read once within config_seconds."""
-        node = self.local_node()
         present: dict[tuple[str, str], Config] = {}
-        for kind, vmid in self._guests(node):
+        for kind, vmid in self._guests():
             known = self._configs.get((kind, vmid))
             if known is None or time.monotonic() - known.read_at > self._config_seconds:
                 try:
-                    row = self._row("/nodes/{node}/{kind}/{vmid}/config", node=node, kind=kind, vmid=vmid)
+                    row = self._row("/nodes/{node}/{kind}/{vmid}/config", node=self.node, kind=kind, vmid=vmid)
                 except (NotFound, Forbidden, Rejected):
                     continue  # Removed or moved since the list was made, or not ours to see.
                 known = Config(kind, vmid, row.get("onboot"), time.monotonic())
@@ -163,9 +198,9 @@ class Reads:
         self._configs = present
         return list(present.values())
 
-    def _guests(self, node: str) -> Iterator[tuple[str, str]]:
+    def _guests(self) -> Iterator[tuple[str, str]]:
         for kind in ("qemu", "lxc"):
-            for row in self._rows("/nodes/{node}/{kind}", node=node, kind=kind):
+            for row in self._rows("/nodes/{node}/{kind}", node=self.node, kind=kind):
                 vmid = str(row.get("vmid"))
                 if vmid.isdecimal():
                     yield kind, vmid

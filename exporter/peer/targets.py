@@ -65,7 +65,9 @@ class Targets:
         try:
             address = split(target, known.port if known else DEFAULT_PVE_PORT)
         except ValueError as error:
-            raise NotAllowed(f"target {target[:200]!r} is not host or host:port") from error
+            raise NotAllowed(
+                f"target {target[:200]!r} is not host or host:port; exporter.pve_targets says which may be asked"
+            ) from error
         found = self._allowed.get((module, address))
         if found is None:
             raise NotAllowed(

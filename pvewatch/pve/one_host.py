@@ -19,7 +19,7 @@ from proxmoxer import ResourceException
 from proxmoxer.core import ProxmoxResource
 from requests.auth import AuthBase
 
-from pvewatch.pve.errors import AuthFailed, BadAnswer, Unreachable
+from pvewatch.pve.errors import AuthFailed, BadAnswer, PveError, Unreachable
 from pvewatch.pve.translation import connection_words, translate
 from pvewatch.pve.transport import AnswerTooLarge, BoundedAdapter, NotJson, Serializer, system_trust
 from pvewatch.secrets import Secret
@@ -104,17 +104,16 @@ class OneHost:
             if self._logged_in_at is not None and now - self._logged_in_at < TICKET_SECONDS:
                 return
             if self._refused is not None and now - self._refused[0] < REFUSED_LOGIN_RESTS_SECONDS:
-                raise self._refused[1]
+                raise self._refused[1].with_traceback(None)  # or each time would add to it
             self._auth.ticket = None
             try:
-                found = self._translated("/access/ticket", "/access/ticket", self._ask_for_ticket)
+                ticket, needs_more = self._translated("/access/ticket", "/access/ticket", self._ask_for_ticket)
             except AuthFailed as error:
                 self._refused = now, error
                 raise
-            ticket = found.get("ticket") if isinstance(found, dict) else None
-            if not isinstance(ticket, str) or not ticket.isprintable() or ";" in ticket:
+            if ticket is None:
                 raise BadAnswer("the login's answer holds no ticket", host=self.address, path="/access/ticket")
-            if found.get("NeedTFA"):
+            if needs_more:
                 needs = AuthFailed(
                     f"{self._login.user} needs a second factor, which a program cannot give; use an API token",
                     host=self.address,
@@ -125,7 +124,8 @@ class OneHost:
             self._auth.ticket = ticket
             self._logged_in_at, self._refused = now, None
 
-    def _ask_for_ticket(self) -> Any:
+    def _ask_for_ticket(self) -> tuple[str | None, bool]:
+        """The ticket, None where the answer holds no usable one; and whether it asks for a second factor."""
         # Not by the resource, which would log what it sends, and so the password.
         answer = self._session.post(
             f"{self._base_url}/access/ticket",
@@ -133,25 +133,29 @@ class OneHost:
         )
         if answer.status_code != 200:
             raise ResourceException(answer.status_code, answer.reason, answer.reason)
-        return Serializer().loads(answer)
+        found = Serializer().loads(answer)
+        ticket = found.get("ticket") if isinstance(found, dict) else None
+        if not isinstance(ticket, str) or not ticket.isprintable() or ";" in ticket:
+            return None, False
+        return ticket, bool(found.get("NeedTFA"))
 
     def _translated(self, template: str, path: str, ask: Callable[[], Any]) -> Any:
         begun = time.monotonic()
-        outcome = "ok"
+        problem: PveError | None = None
         try:
             return ask()
         except ResourceException as error:
             problem = translate(error, self.address, path)
-            outcome = problem.error_class
-            raise problem from error
         except (NotJson, AnswerTooLarge, requests.TooManyRedirects) as error:
-            outcome = BadAnswer.error_class
-            raise BadAnswer(str(error), host=self.address, path=path) from error
+            problem = BadAnswer(str(error), host=self.address, path=path)
         except (requests.RequestException, HTTPException, OSError) as error:
-            outcome = Unreachable.error_class
-            raise Unreachable(connection_words(error), host=self.address, path=path) from error
+            problem = Unreachable(connection_words(error), host=self.address, path=path)
         finally:
+            outcome = problem.error_class if problem else "ok"
             self._observe(self.address, template, outcome, time.monotonic() - begun)
+        # Not `from` what was caught: that and the frames of its traceback hold the answer, which may be megabytes, for
+        # as long as anybody holds the error.
+        raise problem
 
 
 class _Auth(AuthBase):
