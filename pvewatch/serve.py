@@ -55,7 +55,7 @@ class PortTaken(CannotListen):
 class ImpatientLoop(uvloop.Loop):
     """uvloop's, except that a client gets HANDSHAKE_SECONDS to begin TLS and not a minute; uvicorn cannot set it."""
 
-    async def create_server(self, *args: Any, **options: Any) -> asyncio.Server:
+    async def create_server(self, *args: Any, **options: Any) -> Any:
         """See asyncio."""
         if options.get("ssl") is not None:
             options.setdefault("ssl_handshake_timeout", HANDSHAKE_SECONDS)
