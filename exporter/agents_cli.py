@@ -27,6 +27,7 @@ from pvewatch.pve.grouping import group_as_remembered
 
 VMID = click.IntRange(100, 999_999_999)
 EXIT_SOMETHING_IS_WRONG = 3
+EXIT_NOT_ALL_IS_KNOWN = 4
 # States that nobody has to do anything about.
 WELL = {"ok", "not running", "no agent"}
 
@@ -57,7 +58,11 @@ def agents() -> None:
 @click.option("--without", "wanted", flag_value="no agent", multiple=True, help="Only guests that have no agent.")
 @click.option("--all", "everybody", is_flag=True, help="Also guests that have no agent.")
 @click.option("--cluster", help="Only those of this cluster.")
-@click.option("--check", is_flag=True, help="Exit with 3 when something is wrong with a listed agent.")
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Exit with 3 when something is wrong with a listed agent, else with 4 when a cluster cannot be read.",
+)
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
 @click.pass_obj
 def list_agents(
@@ -72,9 +77,10 @@ def list_agents(
 
     States: ok, silent, outdated (an older agent than this pvewatch has), shared identity (two machines use its token),
     previous secret (its token derives from the secret before the rotation), not running (the guest is off, so its agent
-    is too), no agent (none was ever heard). Several filters show what fits any of them.
+    is too), no agent (none was ever heard). Several filters show what fits any of them. A cluster that the exporter
+    cannot read now is named on standard error: its guests are listed as they were last known, or not at all.
 
-    Exit codes: 0 listed, 1 the exporter does not answer, 2 the configuration is wrong, 3 see --check.
+    Exit codes: 0 listed, 1 the exporter does not answer, 2 the configuration is wrong, 3 and 4 see --check.
     """
     settings = _configured(source, cluster) if cluster else source.load()
     client = InventoryClient(settings.exporter_url, internal_secret(settings, "inventory"))
@@ -84,16 +90,21 @@ def list_agents(
         raise click.ClickException(str(error)) from error
     everyone = [_row(guest) for guest in _guests(inventory, cluster) if everybody or wanted or guest.heartbeat]
     rows = [row for row in everyone if not wanted or set(wanted) & set(row["states"])]
+    unread = [entry for entry in inventory.clusters if entry.error and cluster in (None, entry.name)]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
     elif rows:
         _print_table(rows, inventory.generated_at)
     elif wanted:
         click.echo("None.", err=True)
-    else:
+    elif not unread:
         click.echo("No agent has reported yet. For the first: pvewatch agents install-command --help", err=True)
+    for entry in unread:
+        click.echo(_printable(f"{entry.name} cannot be read, so not all may be listed: {entry.error}"), err=True)
     if check and any(set(row["states"]) - WELL for row in rows):
         sys.exit(EXIT_SOMETHING_IS_WRONG)
+    if check and unread:
+        sys.exit(EXIT_NOT_ALL_IS_KNOWN)
 
 
 @agents.command("install-command")
@@ -229,9 +240,13 @@ def _print_table(rows: list[dict[str, Any]], now: float) -> None:
     ]
     widths = [max(len(str(line[column])) for line in (head, *lines)) for column in range(len(head))]
     for line in (head, *lines):
-        # A guest's name and version come from outside: no control character of theirs reaches the terminal.
-        cells = ("".join(c if c.isprintable() else "?" for c in str(cell)) for cell in line)
+        cells = (_printable(str(cell)) for cell in line)
         click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip())
+
+
+def _printable(text: str) -> str:
+    """Names, versions and errors come from outside: no control character of theirs reaches the terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _ago(moment: float | None, now: float) -> str:

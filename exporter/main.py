@@ -83,6 +83,7 @@ def run(settings: Settings, load: Callable[[], Settings] | None = None) -> None:
                 tls_cert=own.heartbeat_tls_cert,
                 tls_key=own.heartbeat_tls_key,
                 kind="asgi",
+                fair=True,
             )
         )
         exporter.start()

@@ -16,11 +16,13 @@ import secrets
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any, Literal
 
 import uvicorn
+import uvloop
 from a2wsgi import WSGIMiddleware
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -30,6 +32,8 @@ STOP_SECONDS = 3.0
 TICK_SECONDS = 1.0
 # A client gets so long for its request line and headers, and again for its body.
 REQUEST_SECONDS = 15.0
+# And so long for the beginning of TLS. Until it is done a connection counts against no limit.
+HANDSHAKE_SECONDS = 10.0
 MAX_BODY_BYTES = 4 * 1024 * 1024
 # Of a request's bytes so many may be something else than its body, and as many again as its body has.
 MAX_HEAD_BYTES = 64 * 1024
@@ -48,6 +52,23 @@ class PortTaken(CannotListen):
     """Somebody else listens there already."""
 
 
+class ImpatientLoop(uvloop.Loop):
+    """uvloop's, except that a client gets HANDSHAKE_SECONDS to begin TLS and not a minute; uvicorn cannot set it."""
+
+    async def create_server(self, *args: Any, **options: Any) -> Any:
+        """See asyncio."""
+        if options.get("ssl") is not None:
+            options.setdefault("ssl_handshake_timeout", HANDSHAKE_SECONDS)
+        return await super().create_server(*args, **options)
+
+
+class _Config(uvicorn.Config):
+    """uvicorn's, and how many connections one address may have (None: any number) and has, by address."""
+
+    per_address: int | None = None
+    held: Counter[str]
+
+
 class _ImpatientProtocol(HttpToolsProtocol):
     """uvicorn's faster protocol, with bounds on what comes before, between and after the bytes of a body.
 
@@ -58,12 +79,26 @@ class _ImpatientProtocol(HttpToolsProtocol):
     _headers_due: asyncio.TimerHandle | None = None
     _in_headers = False
     _head_bytes = 0
+    _cut = False
+    config: _Config
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn itself
         super().connection_made(transport)
-        self._wait_for_headers()
+        address, limit = self._address, self.config.per_address
+        self.config.held[address] += 1
+        if limit is not None and self.config.held[address] > limit:
+            self._cut = True
+            transport.abort()
+        else:
+            self._wait_for_headers()
+
+    @property
+    def _address(self) -> str:
+        return self.client[0] if self.client else ""
 
     def data_received(self, data: bytes) -> None:
+        if self._cut:
+            return
         self._head_bytes += len(data)
         super().data_received(data)
         self._wait_for_headers()
@@ -88,6 +123,9 @@ class _ImpatientProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        self.config.held[self._address] -= 1
+        if not self.config.held[self._address]:
+            del self.config.held[self._address]
         super().connection_lost(exc)
 
     def _wait_for_headers(self) -> None:
@@ -227,16 +265,19 @@ def serve(
     kind: Literal["wsgi", "asgi"] = "wsgi",
     threads: int = 8,
     connections: int = 1000,
+    fair: bool = False,
 ) -> Server:
     """Prepare a listener for a WSGI or ASGI application on `host:port`; call `.start()` on the result.
 
     More than `connections` at once are answered 503; `threads` bounds the WSGI requests worked on at once. A WSGI
-    request may have MAX_BODY_BYTES; an ASGI application bounds its bodies itself.
+    request may have MAX_BODY_BYTES; an ASGI application bounds its bodies itself. With `fair` one address has at most a
+    quarter of the connections, and further ones of it are cut.
     Raises PortTaken when the address is in use, CannotListen when it cannot be bound at all or TLS not be set up.
     """
-    config = uvicorn.Config(
+    config = _Config(
         _Named(_WholeBody(WSGIMiddleware(app, workers=threads)) if kind == "wsgi" else app),
         http=_ImpatientProtocol,
+        loop="pvewatch.serve:ImpatientLoop",
         interface="asgi3",
         lifespan="off",
         log_config=None,
@@ -250,6 +291,8 @@ def serve(
         ssl_certfile=tls_cert,
         ssl_keyfile=tls_key,
     )
+    config.held = Counter()
+    config.per_address = max(1, connections // 4) if fair else None
     try:
         config.load()  # here, not in the thread that serves: only here can somebody be told
     except OSError as error:  # ssl.SSLError is one

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import http.client
 import socket
+import ssl
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 from pvewatch import serve as serve_module
 from pvewatch.serve import CannotListen, PortTaken, Server, serve
+from tests.agents.ingest import await_true, make_authority
 
 
 def echo(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -115,6 +117,51 @@ def test_a_connection_is_kept_for_the_next_request(server: Server) -> None:
         connection.request("GET", "/")
         assert connection.getresponse().read() == b"GET "
     connection.close()
+
+
+def test_a_connection_that_never_begins_tls_is_closed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(serve_module, "HANDSHAKE_SECONDS", 0.5)
+    authority = make_authority(tmp_path)
+    running = serve(echo, "127.0.0.1:0", tls_cert=authority.cert, tls_key=authority.key).start()
+    try:
+        for beginning in (b"", b"\x16\x03\x01"):
+            with socket.create_connection(running.address, timeout=10) as silent:
+                silent.sendall(beginning)
+                assert silent.recv(100) == b""
+    finally:
+        running.stop()
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_one_address_takes_at_most_a_quarter_of_the_connections(tmp_path: Path, encrypted: bool) -> None:
+    authority = make_authority(tmp_path) if encrypted else None
+    files = {"tls_cert": authority.cert, "tls_key": authority.key} if authority else {}
+    running = serve(echo, "127.0.0.1:0", connections=100, fair=True, **files).start()
+
+    def answer(address: str, held: contextlib.ExitStack) -> bytes:
+        """What a request of that address gets; its connection stays open."""
+        plain = socket.create_connection(running.address, timeout=10, source_address=(address, 0))
+        client = (
+            ssl.create_default_context(cafile=authority.ca).wrap_socket(plain, server_hostname="127.0.0.1")
+            if (authority)
+            else plain
+        )
+        held.enter_context(client)
+        try:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            return client.recv(12)
+        except OSError:
+            return b""
+
+    with contextlib.ExitStack() as held:
+        first = contextlib.ExitStack()
+        assert answer("127.0.0.1", first) == b"HTTP/1.1 200"
+        assert [answer("127.0.0.1", held) for _ in range(24)] == [b"HTTP/1.1 200"] * 24
+        assert answer("127.0.0.1", held) == b""
+        assert answer("127.0.0.2", held) == b"HTTP/1.1 200"
+        first.close()
+        await_true(lambda: answer("127.0.0.1", held) == b"HTTP/1.1 200")
+    running.stop()
 
 
 def test_a_taken_port_is_named(server: Server) -> None:

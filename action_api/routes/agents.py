@@ -92,6 +92,7 @@ def page() -> str:
         unavailable=None,
         wanted=wanted,
         cluster_names=sorted(entry.name for entry in inventory.clusters),
+        unread=[entry for entry in inventory.clusters if entry.error],
         rows=found[first : first + PAGE_AGENTS],
         found=len(found),
         total=len(rows),

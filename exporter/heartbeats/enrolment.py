@@ -59,8 +59,9 @@ try {{
     Expand-Archive -Path $archive -DestinationPath $folder
     [IO.File]::WriteAllText((Join-Path $folder 'agent.token'), '{token}')
 {ca}\
-    # Windows runs no script file otherwise. For this window alone.
-    Set-ExecutionPolicy -Scope Process -ExecutionPolicy Bypass -Force
+    # Windows runs no script file otherwise. For this window alone. Where a group policy sets another this throws,
+    # though that one may allow scripts as well; where it does not, running the next one says so.
+    try {{ Set-ExecutionPolicy -Scope Process -ExecutionPolicy Bypass -Force }} catch {{ }}
     & (Join-Path $folder '{installer}') -Url {url} -TokenFile (Join-Path $folder 'agent.token'){options}
 }} finally {{
     Remove-Item -Recurse -Force -Path $folder

@@ -41,6 +41,7 @@ LOOK_SECONDS = 0.1
 
 Value = TypeVar("Value")
 Guest = tuple[str, int]
+_Stamp = tuple[int, int, int, int]
 _REVOCATIONS = TypeAdapter(dict[str, Annotated[int, Field(ge=1, le=1_000_000)]])
 _log = logging.getLogger(__name__)
 
@@ -72,7 +73,9 @@ class _Watched(Generic[Value]):
     def __init__(self, path: Path, read: Callable[[], Value | None]) -> None:
         self._path = path
         self._read = read
-        self._stamp: tuple[int, int, int] | None = (0, 0, 0)
+        # Of the file that was read last, and of the one whose reading was last told of: like no file's at first.
+        self._stamp: _Stamp | None = (0, 0, 0, 0)
+        self._told: _Stamp | None = self._stamp
         self._value: Value | None = None
 
     def get(self) -> Value | None:
@@ -81,11 +84,13 @@ class _Watched(Generic[Value]):
         if stamp != self._stamp:
             try:
                 self._value = self._read() if stamp is not None else None
+                self._stamp = self._told = stamp
             except ConfigError as error:
-                # What counted before goes on counting: a damaged file must not let everybody in, or nobody.
-                for problem in error.problems:
+                # What counted before goes on counting: a damaged file must not let everybody in, or nobody. It is tried
+                # again at the next look, as what was in the way need not show in the file; told once for each change.
+                for problem in error.problems if stamp != self._told else ():
                     _log.error("%s: %s; %s", problem.place, problem.message, problem.remedy)
-            self._stamp = stamp
+                self._told = stamp
         return self._value
 
 
@@ -210,6 +215,7 @@ def revoke(data_dir: Path, cluster: str, vmid: int) -> None:
             with os.fdopen(
                 os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
             ) as file:
+                _give_to_owner_of(data_dir, file.fileno())
                 json.dump(known, file, indent=1, sort_keys=True)
                 file.flush()
                 os.fsync(file.fileno())
@@ -244,6 +250,7 @@ class _locked:  # noqa: N801 - used like a function
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+            _give_to_owner_of(self._path.parent, self._file)
         except OSError as error:
             remedy = "run it as the exporter's user, where that may write (in containers: docs/agents.md)"
             raise ConfigError([Problem(str(self._path), f"cannot be written: {error.strerror}", remedy)]) from error
@@ -253,10 +260,22 @@ class _locked:  # noqa: N801 - used like a function
         os.close(self._file)
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
+def _stamp(path: Path) -> _Stamp | None:
+    """What changes whenever the file does; None when there is none."""
     try:
         found = path.stat()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    # The inode too: files are replaced whole, perhaps twice within the clock's resolution.
-    return found.st_mtime_ns, found.st_ino, found.st_size
+    except OSError as error:
+        # It may be there, and what it held counts on: a folder that was locked must not make revoked tokens valid.
+        return -1, error.errno or 0, 0, 0
+    # The inode too: files are replaced whole, perhaps twice within the clock's resolution. The time of the last change
+    # of owner or mode, as either may make a file readable that was not.
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size
+
+
+def _give_to_owner_of(folder: Path, descriptor: int) -> None:
+    """Where root writes, the file becomes the folder's owner's: the exporter has to read it."""
+    if os.geteuid() == 0:
+        owner = folder.stat()
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)

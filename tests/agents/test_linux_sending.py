@@ -16,7 +16,7 @@ import pytest
 from exporter.heartbeats.tokens import token
 from pvewatch.secrets import Secret
 from tests.agents.ingest import TOKEN, Authority, Ingest, await_true, token_file
-from tests.agents.linux_agent import AGENT, environment, run
+from tests.agents.linux_agent import AGENT, call, environment, run
 
 
 def run_inside(script: str, **variables: object) -> subprocess.CompletedProcess[str]:
@@ -248,6 +248,19 @@ def test_a_systemd_credential_is_found_without_a_setting(ingest: Ingest, authori
     token_file(tmp_path, mode=0o440).rename(credentials / "token")
     done = run("once", PVEWATCH_URL=ingest.url, PVEWATCH_CA_FILE=authority.ca, CREDENTIALS_DIRECTORY=credentials)
     assert (done.returncode, done.stderr) == (0, "")
+    assert ingest.count() == 1
+
+
+def test_by_hand_the_installed_token_is_found_without_a_setting(
+    ingest: Ingest, authority: Authority, tmp_path: Path
+) -> None:
+    """As after an installation for systemd, which leaves TOKEN_FILE out of the settings."""
+    call(
+        "DEFAULT_TOKEN_FILE=$1; main once",
+        str(token_file(tmp_path)),
+        PVEWATCH_URL=ingest.url,
+        PVEWATCH_CA_FILE=authority.ca,
+    )
     assert ingest.count() == 1
 
 

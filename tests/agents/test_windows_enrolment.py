@@ -13,6 +13,7 @@ from tree_sitter import Language, Parser
 from exporter.heartbeats.enrolment import WINDOWS_INSTALLER, install_script
 from pvewatch.bundle import bundle_path
 from tests.agents.ingest import TOKEN
+from tests.agents.windows_rules import of_type, text_of
 
 URL = "https://pvewatch.example:9223"
 AUTHORITY = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----"
@@ -49,3 +50,13 @@ def test_the_token_is_no_argument_and_its_file_goes_whatever_happens() -> None:
         f"    [IO.File]::WriteAllText((Join-Path $folder 'agent.token'), '{TOKEN}')"
     ]
     assert "} finally {\n    Remove-Item -Recurse -Force -Path $folder" in SCRIPT
+
+
+def test_a_group_policy_that_sets_another_execution_policy_does_not_end_it() -> None:
+    tree = Parser(Language(tree_sitter_powershell.language())).parse(SCRIPT.encode())
+    (setting,) = [node for node in of_type(tree.root_node, "command") if text_of(node).startswith("Set-Execution")]
+    around = setting
+    while around.type != "try_statement":
+        assert around.parent is not None
+        around = around.parent
+    assert [text_of(clause).split() for clause in of_type(around, "catch_clause")] == [["catch", "{", "}"]]

@@ -23,6 +23,7 @@ from exporter.snapshot import ConfigReading, GuestConfigs
 from pvewatch.bundle import bundle_path
 from pvewatch.cli import cli
 from pvewatch.enrolment import EnrolmentClient, EnrolmentRefused
+from pvewatch.inventory import ClusterEntry, Inventory, InventoryClient
 from pvewatch.pve.models import GuestConfig
 from pvewatch.secrets import Secret, read_internal_secret
 from pvewatch.serve import serve
@@ -192,6 +193,26 @@ def test_an_exporter_that_does_not_answer_is_named(installation: Installation) -
     done = installation.pvewatch("agents", "list")
     assert done.exit_code == 1
     assert "http://127.0.0.1:9" in done.stderr
+
+
+def test_a_cluster_that_cannot_be_read_is_named_and_is_not_well(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = ClusterEntry(
+        name="lab", members=["lab"], web_url="https://lab.example:8006", age_seconds=None,
+        error="401 no such\x1b[31m token", quorate=None, version=None,
+    )  # fmt: skip
+    well = refused.model_copy(update={"name": "lab1", "error": None})
+    inventory = Inventory(generated_at=0.0, clusters=[refused, well])
+    monkeypatch.setattr(InventoryClient, "fetch", lambda _self: inventory)
+    listed = installation.pvewatch("agents", "list")
+    assert (listed.exit_code, listed.stdout) == (0, "")
+    assert listed.stderr == "lab cannot be read, so not all may be listed: 401 no such?[31m token\n"
+    for options in ((), ("--silent",), ("--json",), ("--cluster", "lab")):
+        assert installation.pvewatch("agents", "list", "--check", *options).exit_code == 4
+    other = installation.pvewatch("agents", "list", "--check", "--cluster", "lab1")
+    assert other.exit_code == 0
+    assert "No agent has reported yet" in other.stderr
 
 
 @pytest.mark.parametrize("command", ["revoke", "install-command"])

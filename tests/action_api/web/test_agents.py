@@ -74,6 +74,15 @@ def test_agents_are_found_by_state_cluster_and_words(site: Site, query: str, fou
     assert listed(site.signed_in("Charlie").get(f"/agents?{query}").text) == found
 
 
+def test_a_cluster_that_cannot_be_read_is_named(site: Site) -> None:
+    assert "cannot be read" not in site.signed_in("Charlie").get("/agents").text
+    site.inventory.change_cluster("beta", error="401 <no such token>", guests=[])
+    page = site.signed_in("Charlie").get("/agents").text
+    assert "beta cannot be read" in page
+    assert "401 &lt;no such token&gt;" in page
+    assert "alpha cannot be read" not in page
+
+
 def test_a_template_is_not_in_the_list_and_gets_no_token(site: Site, exporter: Exporter) -> None:
     browser = site.signed_in("Bob")
     assert "/9000" not in browser.get("/agents?q=9000").text

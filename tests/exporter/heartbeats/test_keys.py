@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import logging
+import os
 import threading
 import time
 from pathlib import Path
@@ -21,9 +23,9 @@ from exporter.heartbeats.keys import (
     revoke,
     rotate,
 )
-from exporter.heartbeats.tokens import TokenRefused
-from pvewatch.config import ConfigError
-from pvewatch.secrets import Secret, read_internal_secret
+from exporter.heartbeats.tokens import TokenRefused, token
+from pvewatch.config import ConfigError, Problem
+from pvewatch.secrets import InternalSecret, Secret, read_internal_secret
 
 
 @pytest.fixture
@@ -38,6 +40,10 @@ def is_valid(keys: HeartbeatKeys, token: str) -> bool:
     except TokenRevoked:
         return False
     return True
+
+
+def current_token_of(secret: str) -> str:
+    return token(Secret(secret), "lab", 101, 0)
 
 
 def speaks(keys: HeartbeatKeys, token: str) -> tuple[str, int]:
@@ -151,6 +157,83 @@ def test_a_secret_that_cannot_be_read_any_more_goes_on_counting(keys: HeartbeatK
     assert speaks(keys, token) == ("lab", 101)
     (tmp_path / "secrets" / "heartbeat").write_text("")
     assert speaks(keys, token) == ("lab", 101)
+
+
+def test_a_secret_whose_reading_failed_counts_once_it_can_be_read_and_is_told_of_once(
+    keys: HeartbeatKeys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(keys_module, "LOOK_SECONDS", 0.0)
+    old = current_token(tmp_path, "lab", 101)
+    assert speaks(keys, old) == ("lab", 101)
+    rotate(tmp_path)
+    new = current_token(tmp_path, "lab", 101)
+    locked = True
+
+    def read(data_dir: Path, name: InternalSecret) -> Secret:
+        if locked:  # by what no stat shows, such as a security module
+            raise ConfigError([Problem(name, "cannot be read: Permission denied", "unlock it")])
+        return read_internal_secret(data_dir, name)
+
+    monkeypatch.setattr(keys_module, "read_internal_secret", read)
+    with caplog.at_level(logging.ERROR):
+        for _ in range(3):
+            assert speaks(keys, old) == ("lab", 101)
+            with pytest.raises(TokenRefused):
+                keys.verify(new)
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == ["heartbeat", "heartbeat.previous"]
+    locked = False
+    assert speaks(keys, old) == speaks(keys, new) == ("lab", 101)
+
+
+def test_a_secret_that_others_could_read_counts_once_its_mode_is_mended(
+    keys: HeartbeatKeys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(keys_module, "LOOK_SECONDS", 0.0)
+    file = tmp_path / "secrets" / "heartbeat"
+    former = file.stat()
+    file.write_text("another secret")
+    file.chmod(0o644)
+    token = current_token_of("another secret")
+    with pytest.raises(TokenRefused):
+        keys.verify(token)
+    file.chmod(0o600)
+    assert speaks(keys, token) == ("lab", 101)
+    # Nothing but owner or mode changed, and what is in the way now is told of.
+    file.chmod(0o644)
+    assert speaks(keys, token) == ("lab", 101)
+    assert former.st_ino == file.stat().st_ino
+    assert len(caplog.records) == 2
+
+
+def test_a_folder_that_cannot_be_entered_lets_no_revoked_token_back_in(
+    keys: HeartbeatKeys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys_module, "LOOK_SECONDS", 0.0)
+    token = current_token(tmp_path, "lab", 101)
+    revoke(tmp_path, "lab", 101)
+    with pytest.raises(TokenRevoked):
+        keys.verify(token)
+
+    def refused(path: Path, *_: object, **__: object) -> os.stat_result:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", refused)
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(TokenRevoked):
+        keys.verify(token)
+
+
+def test_what_root_revokes_belongs_to_the_owner_of_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, tuple[int, int]] = {}
+
+    def fchown(descriptor: int, uid: int, gid: int) -> None:
+        given[Path(f"/proc/self/fd/{descriptor}").readlink().name] = (uid, gid)
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "fchown", fchown)
+    revoke(tmp_path, "lab", 101)
+    owner = tmp_path.stat().st_uid, tmp_path.stat().st_gid
+    assert given == {f".{REVOCATIONS}.lock": owner, f".{REVOCATIONS}.{os.getpid()}": owner}
 
 
 @given(st.text(max_size=120))
