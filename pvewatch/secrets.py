@@ -131,12 +131,20 @@ def replace_internal_secret(data_dir: Path, name: InternalSecret, value: Secret 
         raise ConfigError([Problem(str(path), f"cannot be written: {error.strerror}", remedy)]) from error
 
 
+def give_to_owner_of(folder: Path, descriptor: int) -> None:
+    """Where root writes, the open file becomes the folder's owner's, who has to read it. Raises OSError."""
+    if os.geteuid() == 0:
+        owner = folder.stat()
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+
+
 def _write_beside(path: Path, value: str) -> Path:
     """A file of mode 0600 in the same folder that holds the value, on disk."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}.{random_source.token_hex(4)}")
     descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        give_to_owner_of(path.parent, descriptor)
         file.write(value + "\n")
         file.flush()
         os.fsync(file.fileno())

@@ -31,9 +31,9 @@ CONFIGURATION = f"""# Configuration
 `pvewatch.yaml` in the working directory, or `--config FILE`. Paths are relative to the file's folder. Every mistake is
 reported at once; `pvewatch check` shows them, and asks every cluster.
 
-SIGHUP lets a running exporter read the file again: clusters that are new, changed or gone take effect at once, the others
-are watched on without a gap. A file with a mistake changes nothing; the log says which. Everything else takes effect at the
-next start.
+SIGHUP lets a running exporter read the file again: clusters that are new, changed or gone take effect at once, the
+others are watched on without a gap. A file with a mistake changes nothing; the log says which. Everything else takes
+effect at the next start.
 
 Every setting outside `clusters` can also come from the environment: `PVEWATCH_<SECTION>_<SETTING>`, for example
 `PVEWATCH_EXPORTER_LISTEN` or `PVEWATCH_DATA_DIR`; lists are separated by commas. It overrides the file.

@@ -28,6 +28,7 @@ from exporter.heartbeats.tokens import TokenRefused, token, verify
 from pvewatch.config import ConfigError, Problem
 from pvewatch.secrets import (
     Secret,
+    give_to_owner_of,
     internal_secret_file,
     read_internal_secret,
     replace_internal_secret,
@@ -215,7 +216,7 @@ def revoke(data_dir: Path, cluster: str, vmid: int) -> None:
             with os.fdopen(
                 os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
             ) as file:
-                _give_to_owner_of(data_dir, file.fileno())
+                give_to_owner_of(data_dir, file.fileno())
                 json.dump(known, file, indent=1, sort_keys=True)
                 file.flush()
                 os.fsync(file.fileno())
@@ -250,7 +251,7 @@ class _locked:  # noqa: N801 - used like a function
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-            _give_to_owner_of(self._path.parent, self._file)
+            give_to_owner_of(self._path.parent, self._file)
         except OSError as error:
             remedy = "run it as the exporter's user, where that may write (in containers: docs/agents.md)"
             raise ConfigError([Problem(str(self._path), f"cannot be written: {error.strerror}", remedy)]) from error
@@ -272,10 +273,3 @@ def _stamp(path: Path) -> _Stamp | None:
     # The inode too: files are replaced whole, perhaps twice within the clock's resolution. The time of the last change
     # of owner or mode, as either may make a file readable that was not.
     return found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size
-
-
-def _give_to_owner_of(folder: Path, descriptor: int) -> None:
-    """Where root writes, the file becomes the folder's owner's: the exporter has to read it."""
-    if os.geteuid() == 0:
-        owner = folder.stat()
-        os.fchown(descriptor, owner.st_uid, owner.st_gid)
