@@ -43,6 +43,7 @@ JSON = st.recursive(
 )
 # The answer to each call, by its template as `PveClient` names it.
 NAMES = {
+    "/access/acl": "access-acl",
     "/access/permissions": "as-auditor-permissions",
     "/cluster/backup": "cluster-backup",
     "/cluster/backup-info/not-backed-up": "as-auditor-not-backed-up",

@@ -169,7 +169,7 @@ def test_half_a_surrogate_pair_in_one_name_does_not_hide_the_others(host: FakeHo
     rows = [{"type": "qemu", "vmid": vmid, "node": "pve1", "name": f"vm-{vmid}\ud83d"} for vmid in (100, 101)]
     host.answer = lambda _method, _path: Answer(body=json.dumps({"data": rows}).encode())
     with PveClient(cluster_of(host), token) as pve:
-        assert [guest.name for guest in pve.cluster_resources().guests] == ["vm-100\ud83d", "vm-101\ud83d"]
+        assert [guest.name for guest in pve.cluster_resources().guests] == ["vm-100?", "vm-101?"]
 
 
 @pytest.mark.parametrize("body", [b'{"data": "%s"}', b"<html>%s", b"[%s"], ids=["wrong shape", "no JSON", "cut off"])
