@@ -9,7 +9,8 @@
 
 By hand: `pvesh get /cluster/backup` and `pvesh get /cluster/backup-info/not-backed-up`. Needs Sys.Audit on /, and
 VM.Audit on all guests: without the latter Proxmox VE answers with a shorter list or an empty one, as if everything were
-backed up. The total is withheld then, and the collector fails with `forbidden`.
+backed up. The total is withheld then, and the collector fails with `forbidden`. Whether the role NoAccess hides a guest
+is told by `GET /access/acl` alone, which takes Sys.Audit on /access: without it the total is withheld as well.
 
 Proxmox VE does not tell when a job last ran: that is the planned time which pvewatch has seen go by, and absent before
 the first one. Whether it went well is told by pve_tasks_finished_total and its companions with type="vzdump".
@@ -24,8 +25,9 @@ from exporter.collectors.definition import Collector, Incomplete, NothingHere, R
 from exporter.exposition import Metric, Number, Sample
 from exporter.snapshot import View
 from pvewatch.pve.errors import Forbidden, PveError, Rejected
-from pvewatch.pve.models import Permissions
+from pvewatch.pve.models import AclRow, Permissions
 from pvewatch.pve.models_cluster import BackupJob, UnprotectedGuests
+from pvewatch.pve.privileges import taken_away
 
 INTERVAL_SECONDS = 300.0
 
@@ -58,14 +60,16 @@ def read(request: Request) -> Backups:
     try:
         unprotected = request.client.not_backed_up()
         granted = request.client.permissions()
+        acl = request.client.acl() if "Sys.Audit" in granted.get("/access", ()) else None
     except PveError as error:
         if is_not_there(error):
             return Backups(timed, None, complete=False)
         raise Incomplete(Backups(timed, None, complete=False), error) from error
-    if not sees_all_guests(granted):
+    missing = _may_hide(granted, acl)
+    if missing:
         hidden = Forbidden(
-            "the token lacks VM.Audit on /vms, so guests without a backup job may be hidden from it; "
-            "`pvewatch check` prints the commands that mend it",
+            f"the token lacks {missing}, so guests without a backup job may be hidden from it; "
+            "`pvewatch check` tells what mends it",
             host=str(request.cluster.hosts[0]),
             path="/cluster/backup-info/not-backed-up",
         )
@@ -73,14 +77,18 @@ def read(request: Request) -> Backups:
     return Backups(timed, unprotected, complete=True)
 
 
-def sees_all_guests(granted: Permissions) -> bool:
-    """Whether no guest can be hidden: VM.Audit on /vms, and taken away on none below. Pure.
+def _may_hide(granted: Permissions, acl: tuple[AclRow, ...] | None) -> str:
+    """What the token would need to be sure that it sees all guests; empty when it is. Pure.
 
-    `/access/permissions` names /vms whenever there is a privilege on it, inherited ones included.
+    `/access/permissions` names /vms whenever there is a privilege on it, inherited ones included, but no place where
+    there is none, such as a guest with the role NoAccess: those are known by the ACL, or not at all (None).
     """
-    return "/vms" in granted and all(
-        "VM.Audit" in privileges for path, privileges in granted.items() if path == "/vms" or path.startswith("/vms/")
-    )
+    if "VM.Audit" not in granted.get("/vms", ()):
+        return "VM.Audit on /vms"
+    if acl is None:
+        return "Sys.Audit on /access to see whether NoAccess is given on a guest"
+    places = taken_away(granted, acl, "VM.Audit", "/vms")
+    return f"VM.Audit on {places[0]}{' and other places' if places[1:] else ''}" if places else ""
 
 
 def seen_runs(
@@ -164,7 +172,7 @@ METRICS = (
     Metric(
         "pve_not_backed_up_total",
         "gauge",
-        "Guests in no backup job, templates included; absent when the token may not see all guests.",
+        "Guests in no backup job, templates included; absent unless the token is sure to see all guests.",
         ("id",),
         _unprotected_count,
         reads=("status",),

@@ -22,7 +22,7 @@ from exporter.frozen_figures import trusted
 from exporter.jobs import Considerate
 from exporter.snapshot import View
 from pvewatch.pve.errors import Forbidden
-from pvewatch.pve.models import Guest, Node, Resources, Storage
+from pvewatch.pve.models import Guest, Node, Permissions, Resources, Storage
 
 GUEST_STATES = (
     "running", "stopped", "paused", "suspended", "prelaunch",
@@ -37,25 +37,31 @@ def read(request: Request) -> Resources:
     """Ask for all resources; figures that PVE only repeats are withheld (see `trusted`).
 
     A token without rights gets 200 and next to nothing. That is told as `forbidden`, with the rows there are: a
-    cluster without guests and one whose guests may not be seen must not look the same.
+    cluster without guests and one whose guests may not be seen must not look the same. Storages there always are.
     """
     found = _unique(request.client.cluster_resources(Considerate().breathe))
     previous = request.previous if isinstance(request.previous, Resources) else None
     found = trusted(found, request.frozen_since, request.now, request.settings.figures_expire_seconds)
     found = _with_known_names(found, previous)
-    if not found.guests:
-        granted = request.client.permissions()
-        if not any("VM.Audit" in privileges for privileges in granted.values()):
-            what = "the token may nothing at all" if not granted else "the token lacks VM.Audit, so no guest is visible"
-            raise Incomplete(
-                found,
-                Forbidden(
-                    f"{what}; `pvewatch check` prints the commands that mend it",
-                    host=str(request.cluster.hosts[0]),
-                    path="/cluster/resources",
-                ),
-            )
-    return found
+    missing = _unseen(found, request.client.permissions()) if not found.guests or not found.storages else ""
+    if not missing:
+        return found
+    told = f"{missing}; `pvewatch check` prints the commands that mend it"
+    raise Incomplete(found, Forbidden(told, host=str(request.cluster.hosts[0]), path="/cluster/resources"))
+
+
+def _unseen(found: Resources, granted: Permissions) -> str:
+    """Which kinds of rows are missing because the token may see none of them; empty when that is not why. Pure."""
+    if not granted:
+        return "the token may nothing at all"
+    kinds = (("guest", found.guests, "VM.Audit", "/vms"), ("storage", found.storages, "Datastore.Audit", "/storage"))
+    # What is granted on / and counts below stands at these paths, too; a pool's members are seen by its privileges.
+    return "; ".join(
+        f"the token lacks {privilege} on {base}, so no {kind} is visible"
+        for kind, rows, privilege, base in kinds
+        if not rows
+        and not any(privilege in names for path, names in granted.items() if path.startswith((base, "/pool/")))
+    )
 
 
 Row = Guest | Node | Storage
@@ -301,13 +307,7 @@ METRICS = (
         lambda view: (((storage.id,), int(storage.shared)) for storage in _storages(view)),
         made_of=_lasting,
     ),
-    Metric(
-        "pve_network_transmit_bytes_total",
-        "counter",
-        "Bytes sent by the guest since it started.",
-        _ID,
-        _SENT,
-    ),
+    Metric("pve_network_transmit_bytes_total", "counter", "Bytes sent by the guest since it started.", _ID, _SENT),
     Metric(
         "pve_network_receive_bytes_total",
         "counter",
@@ -315,20 +315,8 @@ METRICS = (
         _ID,
         _RECEIVED,
     ),
-    Metric(
-        "pve_disk_written_bytes_total",
-        "counter",
-        "Bytes written by the guest since it started.",
-        _ID,
-        _WRITTEN,
-    ),
-    Metric(
-        "pve_disk_read_bytes_total",
-        "counter",
-        "Bytes read by the guest since it started.",
-        _ID,
-        _READ,
-    ),
+    Metric("pve_disk_written_bytes_total", "counter", "Bytes written by the guest since it started.", _ID, _WRITTEN),
+    Metric("pve_disk_read_bytes_total", "counter", "Bytes read by the guest since it started.", _ID, _READ),
     Metric(
         "pve_ha_state",
         "gauge",

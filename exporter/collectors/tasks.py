@@ -105,8 +105,8 @@ def boots(tasks: Sequence[Task]) -> dict[int, float]:
     """VMID → the end (unix seconds) of the newest successful task that started, restarted or reset it. Pure."""
     found: dict[int, float] = {}
     for task in tasks:
-        if task.ok and task.type in BOOT_TYPES and task.id.isascii() and task.id.isdigit():
-            found[int(task.id)] = max(_moment(task)[0], found.get(int(task.id), 0.0))
+        if task.ok and task.type in BOOT_TYPES and task.vmid is not None:
+            found[task.vmid] = max(_moment(task)[0], found.get(task.vmid, 0.0))
     return found
 
 
@@ -120,10 +120,11 @@ def changes(
     """
     newest: dict[int, Task] = {}
     for task in tasks:
-        if task.ok and task.id.isascii() and task.id.isdigit() and _counts(task, guests, power):
-            vmid = int(task.id)
-            if vmid not in newest or _moment(task) > _moment(newest[vmid]):
-                newest[vmid] = task
+        vmid = task.vmid
+        if not task.ok or vmid is None or not _counts(task, guests.get(vmid), power):
+            continue
+        if vmid not in newest or _moment(task) > _moment(newest[vmid]):
+            newest[vmid] = task
     stopped: dict[int, tuple[float, str]] = {}
     started: set[int] = set()
     for vmid, task in newest.items():
@@ -143,12 +144,11 @@ def _moment(task: Task) -> tuple[float, float]:
     return (task.ended if task.ended is not None else task.started, task.started)
 
 
-def _counts(task: Task, guests: Mapping[int, Guest], power: str | None) -> bool:
+def _counts(task: Task, guest: Guest | None, power: str | None) -> bool:
     if task.type in START_TYPES:
         return True
     if task.type not in STOP_TYPES:
         return False
-    guest = guests.get(int(task.id))
     if guest is not None and guest.ha_state is not None and task.type != HA_STOP:
         return False  # HA's own hands: only the request to HA is a person's.
     # pvewatch resets a container by stopping and starting it; should the start fail, the container is still missed.

@@ -6,19 +6,20 @@ of both. What the user alone may is told to who has Sys.Audit on /access.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from pvewatch.pve.check_report import Finding, Lacking, State
 from pvewatch.pve.models import AclRow, Permissions, Roles
-from pvewatch.pve.privileges import ROLE_NAMES, UNSAFE_TO_READ, Holder, Need, needs, role
+from pvewatch.pve.privileges import ROLE_NAMES, UNSAFE_TO_READ, Holder, Need, needs, role, taken_away
 
 Extent = Literal["all", "some", "none"]
 
 # The page of a pool's guests: their privileges may come from there.
 _POOLS = "/pool/"
 _MORE_THAN_SHOWN = 6
+_PLACES_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +51,23 @@ class Rights:
         return self.token_id.partition("!")[2]
 
 
-def extent(granted: Permissions, need: Need) -> Extent:
-    """Whether the privilege is there for all of its kind, for some, or not at all. Pure."""
+def extent(granted: Permissions, need: Need, acl: Collection[AclRow] | None) -> Extent:
+    """Whether the privilege is there for all of its kind, for some, or not at all. Pure.
+
+    Without the ACL a place where nothing at all is granted, such as by NoAccess, is not known.
+    """
     below = f"{need.base.rstrip('/')}/"
     if need.privilege in granted.get(need.base, ()):
-        exceptions = any(
-            need.privilege not in names for place, names in granted.items() if "{" in need.path and _is(place, below)
-        )
-        return "some" if exceptions else "all"
+        return "some" if _exceptions(granted, need, acl) else "all"
     if "{" not in need.path:  # the cluster-wide calls ask for the privilege on / itself
         return "none"
     places = (below, _POOLS) if need.base == "/vms" else (below,)
     found = any(need.privilege in names and _is(place, *places) for place, names in granted.items())
     return "some" if found else "none"
+
+
+def _exceptions(granted: Permissions, need: Need, acl: Collection[AclRow] | None) -> list[str]:
+    return taken_away(granted, acl or (), need.privilege, need.base) if "{" in need.path else []
 
 
 def _is(place: str, *prefixes: str) -> bool:
@@ -73,18 +78,19 @@ def lacking(rights: Rights, need: Need) -> Lacking:
     """Who lacks it, as far as Proxmox VE tells."""
     if rights.user is None:
         return "unknown"
-    if extent(rights.user, need) == "all":
+    of_user = extent(rights.user, need, rights.acl)
+    if of_user == "all":
         return "token"
     # What the user lacks hides whether the token's own entries would have it.
-    return "user" if extent(rights.user, need) == extent(rights.granted, need) else "both"
+    return "user" if of_user == extent(rights.granted, need, rights.acl) else "both"
 
 
 def judge_features(rights: Rights) -> Iterator[Finding]:
     """One finding for each thing that each feature needs."""
-    missing = [need for need in _wanted(rights) if need.privilege and extent(rights.granted, need) != "all"]
+    missing = [need for need in _wanted(rights) if need.privilege and extent(rights.granted, need, rights.acl) != "all"]
     remedy = _remedy(rights, missing) if missing else ""
     for need in _wanted(rights):
-        how = extent(rights.granted, need) if need.privilege else "all"
+        how = extent(rights.granted, need, rights.acl) if need.privilege else "all"
         who: Lacking = "" if how == "all" else lacking(rights, need)
         state: State = "ok" if how == "all" else "error" if how == "none" and need.essential else "warning"
         yield Finding(
@@ -140,6 +146,10 @@ def _detail(rights: Rights, need: Need, how: Extent, who: Lacking) -> str:
         "unknown": "user or token lacks it",
     }
     who_lacks = f" ({words[who]})" if who else ""
+    if how == "some" and need.privilege in rights.granted.get(need.base, ()):
+        places = _exceptions(rights.granted, need, rights.acl)
+        shown = ", ".join(places[:_PLACES_SHOWN]) + (" …" if len(places) > _PLACES_SHOWN else "")
+        return f"{need.privilege} on {need.base}, but not on {shown}: that is not seen{who_lacks}"
     if how == "some":
         return f"{need.privilege} on some of {need.base} only: the rest is not seen{who_lacks}"
     return f"{need.privilege} on {need.base} is missing: {need.loss}{who_lacks}"
@@ -153,7 +163,17 @@ def _remedy(rights: Rights, missing: Sequence[Need]) -> str:
     path = "/" if rights.holder == "monitor" else "/pool/POOL"
     if rights.holder == "power" and all(need.base != "/vms" for need in missing):
         return "\n".join(_commands(rights, "watch-look", tuple(need.privilege for need in missing), "/nodes", False))
-    return "\n".join(_commands(rights, ROLE_NAMES[rights.holder], tuple(wanted), path, token_only))
+    commands = _commands(rights, ROLE_NAMES[rights.holder], tuple(wanted), path, token_only)
+    return "\n".join([*commands, *_readmissions(rights, missing)])
+
+
+def _readmissions(rights: Rights, missing: Sequence[Need]) -> Iterator[str]:
+    """The commands that take NoAccess back where it shuts out the token or its user; it outdoes every other role."""
+    places = {place for need in missing for place in _exceptions(rights.granted, need, rights.acl)}
+    for row in rights.acl or ():
+        option = {rights.token_id: f"--tokens '{row.holder}'", rights.user_name: f"--users {row.holder}"}
+        if row.role == "NoAccess" and row.path in places and row.holder in option:
+            yield f"pveum acl delete {row.path} {option[row.holder]} --roles NoAccess"
 
 
 def _commands(rights: Rights, name: str, privileges: tuple[str, ...], path: str, token_only: bool) -> Iterator[str]:

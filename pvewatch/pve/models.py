@@ -13,6 +13,8 @@ from typing import Literal
 GuestKind = Literal["qemu", "lxc"]
 Number = int | float
 
+# From 100 to 999999999. Source: https://pve.proxmox.com/pve-docs/api-viewer/#/cluster/nextid
+_VMID = re.compile(r"[1-9][0-9]{2,8}")
 _TAG_SEPARATORS = re.compile(r"[;,\s]+")
 
 
@@ -27,8 +29,9 @@ class Version:
     @property
     def major(self) -> int | None:
         """The leading number: 7, 8 or 9."""
-        head = self.version.partition(".")[0]
-        return int(head) if head.isdigit() else None
+        # No other digits than ours, and few: int() refuses "²", and thousands of them.
+        head = re.match(r"(\d{1,4})(\.|$)", self.version, re.ASCII)
+        return int(head[1]) if head else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +229,11 @@ class Task:
     ended: float | None
     running: bool
     exit_status: str | None
+
+    @property
+    def vmid(self) -> int | None:
+        """The guest it is about; None when `id` is no VMID, but a storage, a service or nothing."""
+        return int(self.id) if _VMID.fullmatch(self.id) else None
 
     @property
     def ok(self) -> bool | None:

@@ -77,7 +77,8 @@ def flag(value: object) -> bool:
 def text(value: object) -> str | None:
     """A non-empty text; numbers become text, anything else None."""
     if isinstance(value, str):
-        return value or None
+        # Half a surrogate pair is valid JSON, but can neither be stored nor shown: it becomes a question mark.
+        return (value if value.isascii() else value.encode("utf-8", "replace").decode()) or None
     if isinstance(value, bool | list | dict) or value is None:
         return None
     return str(value)

@@ -7,9 +7,12 @@ https://pve.proxmox.com/pve-docs/chapter-pveum.html#pveum_permission_management
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
+
+from pvewatch.pve.models import AclRow, Permissions
 
 Holder = Literal["monitor", "power", "/pve"]
 """The two tokens of a cluster, and a login of /pve, whose features are prometheus-pve-exporter's collectors."""
@@ -136,6 +139,14 @@ NEEDS: tuple[Need, ...] = (
         "VM.Audit",
         "/vms/{vmid}",
         "Proxmox VE hides guests without a backup job, as if all were backed up, so their number is withheld",
+        refused=False,
+    ),
+    _monitor(
+        "backup",
+        ("/access/acl",),
+        "Sys.Audit",
+        "/access",
+        "not known whether NoAccess hides a guest from the token, so the number of those without a job is withheld",
         refused=False,
     ),
     _cluster_wide("ceph", "/cluster/ceph/status", "/nodes/{node}/ceph/status", loss="nothing about Ceph"),
@@ -320,6 +331,23 @@ def role(holder: Holder, major: int) -> tuple[str, ...]:
         if need.privilege and (holder == "monitor" or need.essential) and need.privilege not in UNSAFE_TO_READ
     }
     return tuple(sorted(wanted, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name)))
+
+
+def taken_away(granted: Permissions, acl: Collection[AclRow], privilege: str, base: str) -> list[str]:
+    """The places below `base` where a token lacks the privilege, sorted: /vms/100 with the role NoAccess. Pure.
+
+    `granted` looks at every place that the ACL has an entry for, whoever's, and leaves out those where the token may
+    nothing: without the ACL they are not seen. NoAccess on a pool takes its guests and storages away. Source:
+    get_effective_permissions, compile_acl_path in RPCEnvironment.pm, https://git.proxmox.com/?p=pve-access-control.git
+    """
+    below = f"{base.rstrip('/')}/"
+    named = {*granted, *(row.path for row in acl)}
+    places = {place for place in named if place.startswith(below) and place != below}
+    lacking = {place for place in places if privilege not in granted.get(place, ())}
+    if base in ("/vms", "/storage"):
+        shut = {row.path for row in acl if row.role == "NoAccess" and f"{row.path}/".startswith("/pool/")}
+        lacking |= {place for place in shut if not granted.get(place)}
+    return sorted(lacking)
 
 
 def calls_of(feature: str, holder: Holder = "monitor") -> tuple[str, ...]:

@@ -25,14 +25,42 @@ def permissions(call: Call) -> Answer:
     return Answer(whose.permissions([*entries, *pooled]))
 
 
+def acl(call: Call) -> Answer:
+    """/access/acl: all entries, without Sys.Audit on /access none."""
+    if not call.token.may("/access", "Sys.Audit"):
+        return Answer([])
+    names = {privileges: name for name, privileges in _roles(call).items()}
+    return Answer(
+        [
+            {"path": entry.path, "roleid": names[entry.privileges], "propagate": int(entry.propagate)}
+            | {"type": "token" if token.name else "user", "ugid": token.id}
+            for token in call.cluster.tokens
+            for entry in token.acl
+        ]
+    )
+
+
 def roles(call: Call) -> Answer:
     """/access/roles: anybody may see them."""
-    names = ",".join(sorted(auditor(call.cluster.world.version.major)))
-    return Answer([{"roleid": "PVEAuditor", "special": 1, "privs": names}])
+    return Answer(
+        [
+            {"roleid": name, "special": int(not name.startswith("role")), "privs": ",".join(sorted(privileges))}
+            for name, privileges in _roles(call).items()
+        ]
+    )
+
+
+def _roles(call: Call) -> dict[str, frozenset[str]]:
+    """Two built-in roles, and one for each other set of privileges that somebody is given."""
+    built_in = {"NoAccess": frozenset[str](), "PVEAuditor": auditor(call.cluster.world.version.major)}
+    given = dict.fromkeys(entry.privileges for token in call.cluster.tokens for entry in token.acl)
+    own = [privileges for privileges in given if privileges not in built_in.values()]
+    return built_in | {f"role{number}": privileges for number, privileges in enumerate(own)}
 
 
 ROUTES = (
     Route("POST", "/access/ticket", ticket, (Parameter("username"), Parameter("password")), anonymous=True),
     Route("GET", "/access/permissions", permissions, (Parameter("userid"),)),
+    Route("GET", "/access/acl", acl),
     Route("GET", "/access/roles", roles),
 )

@@ -101,6 +101,7 @@ def pve(tmp_path: Path) -> Iterator[RecordedCluster]:
         "/cluster/resources": recorded("c3-cluster-resources"),
         "/cluster/status": recorded("c3-cluster-status"),
         "/cluster/tasks": recorded("c3-cluster-tasks"),
+        "/access/acl": recorded("access-acl"),
         "/access/permissions": recorded("as-auditor-permissions"),
         "/nodes/pve1/status": recorded("as-auditor-node-status"),
         "/nodes/pve2/status": recorded("c3-pve2-status"),

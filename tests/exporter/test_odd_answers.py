@@ -26,13 +26,24 @@ from tests.exporter.conftest import RECORDED_AT, recorded
 from tests.exporter.test_golden import LINT_EXCEPTIONS, promtool
 from tests.pve.disk_answers import CEPH, THIN_POOL, ZFS_POOL
 
+# Texts in which PVE writes numbers; digits of other scripts, and more of them than fit, are digits too.
+DIGITS = st.text("0123456789²٣", min_size=1, max_size=25)
+UPIDS = st.builds(
+    "UPID:pve1:0000{:04X}:0003D395:6B016350:{}:{}:root@pam:".format,
+    st.integers(0, 0xFFFF),
+    st.sampled_from(("qmstart", "qmstop", "vzreboot", "hastop", "vzdump")),
+    DIGITS | st.just(""),
+)
+# st.characters() has lone surrogates, too: valid JSON.
+TEXTS = st.text(st.characters(), max_size=8) | DIGITS | UPIDS
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(max_size=8),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | TEXTS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
     max_leaves=5,
 )
 # The answer to each call, by its template as `PveClient` names it.
 NAMES = {
+    "/access/acl": "access-acl",
     "/access/permissions": "as-auditor-permissions",
     "/cluster/backup": "cluster-backup",
     "/cluster/backup-info/not-backed-up": "as-auditor-not-backed-up",
@@ -136,6 +147,23 @@ def odd_data(draw: st.DrawFn) -> dict[str, Any]:
     return data
 
 
+def with_version(version: str) -> dict[str, Any]:
+    """The recorded answers of a host that says it is of this version."""
+    return DATA_8 | {"/version": DATA_8["/version"] | {"version": version}}
+
+
+def with_task(kind: str, about: str) -> dict[str, Any]:
+    """The recorded answers with one task that has ended well."""
+    upid = f"UPID:pve1:00000900:0003D395:6B016350:{kind}:{about}:root@pam:"
+    row = {"upid": upid, "node": "pve1", "starttime": 1795253072, "endtime": 1795253080, "status": "OK"}
+    return DATA_8 | {"/cluster/tasks": [row]}
+
+
+def with_job(name: str) -> dict[str, Any]:
+    """The recorded answers with one backup job of that name."""
+    return DATA_8 | {"/cluster/backup": [DATA_8["/cluster/backup"][0] | {"id": name}]}
+
+
 def ask(stops: StopStore, data: dict[str, Any], rounds: int = 1) -> tuple[Snapshot, str]:
     """What is known and shown after so many polls of a cluster that answers this."""
     snapshot, page = Snapshot("lab"), Page(TABLES)
@@ -165,6 +193,11 @@ def test_the_answers_that_are_changed_below_are_all_good_ones(stops: StopStore, 
 
 @settings(max_examples=60, deadline=None)
 @given(data=odd_data())
+@example(data=with_version("²"))
+@example(data=with_version("9" * 5000))
+@example(data=with_task("qmstop", "9" * 20))
+@example(data=with_task("qmstart", "9" * 5000))
+@example(data=with_job("\ud800"))
 def test_no_answer_of_pve_escapes_a_collector_or_spoils_the_page(stops: StopStore, data: dict[str, Any]) -> None:
     # Agents are asked in the second round, when the configurations are known.
     snapshot, text = ask(stops, data, rounds=2)

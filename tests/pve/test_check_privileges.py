@@ -126,6 +126,25 @@ def test_a_guest_that_is_taken_out_again_below_is_a_warning_too() -> None:
     assert {path for _, privilege, path, _ in missing(of) if privilege == "VM.Audit"} == {"/vms"}
 
 
+def test_a_guest_with_no_access_is_known_by_the_acl_and_let_in_again() -> None:
+    acl = (
+        AclRow("/vms/120", "NoAccess", "token", "mon@pve!t"),
+        AclRow("/pool/web", "NoAccess", "user", "mon@pve"),
+        AclRow("/vms/7", "PVEVMUser", "user", "somebody@pve"),
+    )
+    granted = {**on(root=READING), "/vms/7": READING}
+    assert missing(rights(granted)) == set(), "/access/permissions names no place where there is nothing"
+    found = next(found for found in judge_features(rights(granted, acl=acl, user=granted)) if found.path == "/vms")
+
+    assert found.state == "warning"
+    assert found.detail.startswith("VM.Audit on /vms, but not on /pool/web, /vms/120: that is not seen")
+    assert found.remedy.splitlines()[-2:] == [
+        "pveum acl delete /vms/120 --tokens 'mon@pve!t' --roles NoAccess",
+        "pveum acl delete /pool/web --users mon@pve --roles NoAccess",
+    ]
+    assert all(COMMAND.fullmatch(line) for line in found.remedy.splitlines())
+
+
 def test_a_privilege_that_does_not_count_below_its_path_is_worth_nothing_there() -> None:
     granted = parsers_access.permissions({"/": {"Sys.Audit": 0}, "/vms": {"VM.Audit": 0}, "/vms/7": {"VM.Audit": 0}})
     assert granted == {"/": {"Sys.Audit"}, "/vms": set(), "/vms/7": {"VM.Audit"}}

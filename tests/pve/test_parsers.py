@@ -47,6 +47,31 @@ def test_a_guest_without_statistics_is_unknown_and_has_no_name() -> None:
     assert (guest.status, guest.name, guest.memory_used_bytes, guest.uptime_seconds) == ("unknown", None, None, None)
 
 
+@pytest.mark.parametrize(
+    ("version", "major"),
+    [("8.4.21", 8), ("9", 9), ("10.0~rc1", 10), ("²", None), ("9" * 5000, None), ("x.9", None), ("8a", None)],
+)
+def test_a_version_has_a_major_number_where_it_is_one(version: str, major: int | None) -> None:
+    assert parsers.version({"version": version}).major == major
+
+
+@pytest.mark.parametrize(
+    ("about", "vmid"),
+    [
+        *(("100", 100), ("999999999", 999999999)),
+        *((other, None) for other in ("99", "1000000000", "9" * 20, "0100", "²00", "local", "")),
+    ],
+)
+def test_a_task_is_about_a_guest_where_its_id_is_a_vmid(about: str, vmid: int | None) -> None:
+    found = parsers.task({"upid": f"UPID:pve1:00000900:0003D395:6B016350:qmstop:{about}:root@pam:"})
+    assert found is not None
+    assert found.vmid == vmid
+
+
+def test_half_a_surrogate_pair_becomes_a_question_mark() -> None:
+    assert parsers.text("web\ud8001") == "web?1"
+
+
 def test_a_standalone_host_has_no_cluster() -> None:
     status = parsers.cluster_status(recorded("recorded-9.2/cluster-status.json"))
     assert status.name is None

@@ -105,3 +105,15 @@ def test_the_entry_of_the_longer_path_replaces_the_inherited_one() -> None:
 
 def test_a_secret_is_not_in_the_representation_of_its_token() -> None:
     assert "hidden-word" not in repr(Token("a@pve!b", "hidden-word"))
+
+
+def test_no_access_leaves_no_trace_in_the_permissions_and_stands_in_the_acl(bench: Bench) -> None:
+    entries = (AclEntry("/", auditor(9)), AclEntry("/vms/100", frozenset()))
+    bench.cluster.tokens += (Token("pvewatch@pve!kept-out", "x", entries),)
+    reply = bench.get("/access/acl", "auditor")
+    rows = [row for row in reply if row["ugid"] == "pvewatch@pve!kept-out"]
+
+    assert [(row["path"], row["type"]) for row in rows] == [("/", "token"), ("/vms/100", "token")]
+    assert rows[1]["roleid"] == "NoAccess"
+    assert "/vms/100" not in bench.cluster.tokens[-1].permissions()
+    assert bench.get("/access/acl", "none") == []

@@ -16,6 +16,15 @@ FORBIDDEN = recorded("as-privsep-noacl-ha-status")
 HA = "/cluster/ha/status/current"
 
 
+SEEING = {
+    "/": {"Sys.Audit": 1, "VM.Audit": 1},
+    "/access": {"Sys.Audit": 1, "VM.Audit": 1},
+    "/vms": {"VM.Audit": 1},
+    # The recorded ACL has an entry of somebody else's for it.
+    "/vms/100": {"VM.Audit": 1},
+}
+
+
 def data(value: object) -> Answer:
     return Answer(body=json.dumps({"data": value}).encode())
 
@@ -148,9 +157,11 @@ def test_guests_in_no_job_are_shown_on_9(areas: RecordedCluster, bench: Bench) -
     "granted",
     [
         {"/": {"Sys.Audit": 1}, "/nodes": {"Sys.Audit": 1}},
-        {"/": {"Sys.Audit": 1, "VM.Audit": 1}, "/vms": {"VM.Audit": 1}, "/vms/101": {"VM.PowerMgmt": 1}},
+        SEEING | {"/vms/101": {"VM.PowerMgmt": 1}},
+        {place: names for place, names in SEEING.items() if place != "/vms/100"},
+        {place: names for place, names in SEEING.items() if place != "/access"},
     ],
-    ids=["no VM.Audit at all", "taken away on one guest"],
+    ids=["no VM.Audit at all", "taken away on one guest", "NoAccess on one guest", "NoAccess may not be seen"],
 )
 def test_an_empty_list_that_may_be_a_short_one_is_no_proof_that_everything_is_backed_up(
     areas: RecordedCluster, bench: Bench, granted: dict[str, Any]
@@ -167,8 +178,20 @@ def test_a_list_that_is_empty_though_all_guests_are_seen_says_that_everything_is
     areas: RecordedCluster, bench: Bench
 ) -> None:
     areas.answers["/cluster/backup-info/not-backed-up"] = data([])
+    areas.answers["/access/permissions"] = data(SEEING)
     bench.poll()
     assert bench.value("pve_not_backed_up_total") == 0
+
+
+def test_no_access_to_a_pool_hides_its_guests(areas: RecordedCluster, bench: Bench) -> None:
+    row = {"path": "/pool/web", "roleid": "NoAccess", "type": "group", "ugid": "staff", "propagate": 1}
+    areas.change("/access/acl", lambda rows: [*rows, row])
+    bench.poll()
+    assert bench.lines("pve_not_backed_up_total") == []
+    areas.change("/access/permissions", lambda granted: {**granted, "/pool/web": {"Pool.Audit": 1}})
+    bench.exporter.pollers[0]._due.clear()
+    bench.poll()
+    assert bench.value("pve_not_backed_up_total") == 4, "it is for others than this token"
 
 
 def test_the_time_that_a_job_was_planned_for_is_its_last_run_once_it_has_passed(
