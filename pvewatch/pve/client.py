@@ -151,12 +151,8 @@ class PveClient(MonitoringCalls):
         return self._get("/nodes/{node}/status", lambda data: parsers.node_status(data, node), node=node)
 
     def guest_config(self, node: str, kind: GuestKind, vmid: int) -> GuestConfig:
-        """`GET /nodes/{node}/{kind}/{vmid}/config`: as it counts now, without changes that wait for a restart.
-
-        Needs VM.Audit on the guest.
-        """
-        template = "/nodes/{node}/{kind}/{vmid}/config"
-        return self._get(template, parsers.guest_config, {"current": 1}, node=node, kind=kind, vmid=vmid)
+        """`GET /nodes/{node}/{kind}/{vmid}/config`. Needs VM.Audit on the guest."""
+        return self._get("/nodes/{node}/{kind}/{vmid}/config", parsers.guest_config, node=node, kind=kind, vmid=vmid)
 
     def guest_addresses(self, node: str, kind: GuestKind, vmid: int) -> tuple[str, ...]:
         """A running guest's addresses as its own system reports them.
