@@ -25,6 +25,7 @@ from pvewatch.pve.errors import BadAnswer, Rejected
 from tests.exporter.conftest import RECORDED_AT, recorded
 from tests.exporter.test_golden import LINT_EXCEPTIONS, promtool
 from tests.pve.disk_answers import CEPH, THIN_POOL, ZFS_POOL
+from tests.pve.provisioning_answers import APPLIANCE
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(max_size=8),
@@ -46,10 +47,12 @@ NAMES = {
     "/nodes/{node}/certificates/info": "as-auditor-node-certs",
     "/nodes/{node}/lxc": "lxc-list",
     "/nodes/{node}/netstat": "node-netstat",
+    "/nodes/{node}/network": "node-network",
     "/nodes/{node}/qemu": "c3-pve2-qemu",
     "/nodes/{node}/rrddata": "node-rrddata-hour",
     "/nodes/{node}/services": "c3-pve2-services",
     "/nodes/{node}/status": "as-auditor-node-status",
+    "/nodes/{node}/storage/{storage}/content": "as-auditor-storage-content",
     "/nodes/{node}/subscription": "as-auditor-node-subscription",
     "/nodes/{node}/time": "node-time",
     "/nodes/{node}/{kind}/{vmid}/config": "qemu-100-config",
@@ -70,6 +73,7 @@ UNRECORDED = {
     "/nodes/{node}/disks/zfs": [ZFS_POOL],
     "/nodes/{node}/disks/lvmthin": [THIN_POOL],
     "/cluster/ceph/status": CEPH,
+    "/nodes/{node}/aplinfo": [APPLIANCE],
 }
 # What 9.2 answers in another shape, or does not answer in 8.4 at all.
 NEWER = {
