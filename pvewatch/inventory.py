@@ -115,11 +115,21 @@ class AddressEntry(_Entry):
     source: Literal["guest", "configuration"]
 
 
+class BackupEntry(_Entry):
+    """A backup of a guest; `taken_at` is unix seconds, `volid` such as `nas:backup/vzdump-qemu-100-….vma.zst`."""
+
+    volid: str
+    taken_at: float | None = None
+    size_bytes: float | None = None
+    storage: str
+
+
 class GuestDetail(_Entry):
     """One guest with all that was read for this purpose at `read_at` (unix seconds).
 
     What could not be read is None, and `errors` says why, by the name of the field. `configuration` holds the settings
-    that cannot carry a secret; the others are named in `withheld`.
+    that cannot carry a secret; the others are named in `withheld`. `backups` is never empty: Proxmox VE hides them from
+    who may not restore them, so with none seen it is None. With some seen there may be others.
     """
 
     read_at: float
@@ -129,6 +139,7 @@ class GuestDetail(_Entry):
     snapshots: list[SnapshotEntry] | None = None
     tasks: list[TaskEntry] | None = None
     addresses: list[AddressEntry] | None = None
+    backups: list[BackupEntry] | None = None
     errors: dict[str, str] = Field(default_factory=dict)
 
 

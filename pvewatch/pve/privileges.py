@@ -215,6 +215,14 @@ NEEDS: tuple[Need, ...] = (
         "the action API's page of a guest shows no tasks of other users",
         refused=False,
     ),
+    _monitor(
+        "guest details",
+        ("/nodes/{node}/storage/{storage}/content",),
+        "Datastore.Audit",
+        "/storage/{storage}",
+        "a guest in the inventory has no backups; what Proxmox VE shows of them takes Datastore.AllocateSpace on the"
+        " storage and VM.Backup on the guest as well, which a reading role leaves out",
+    ),
     *_of_agent(
         "guest details",
         f"{_AGENT}/network-get-interfaces",

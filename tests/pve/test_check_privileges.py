@@ -82,8 +82,10 @@ def test_a_role_names_only_privileges_that_its_version_knows() -> None:
 def test_the_user_lacks_it_when_the_user_may_not_and_the_token_when_only_the_token_may_not() -> None:
     without = on(root=READING - {"Datastore.Audit"})
 
+    asking = ("resources", "provisioning", "guest details")
+
     def told_by(who: str) -> set[tuple[str, str, str, str]]:
-        return {(feature, "Datastore.Audit", "/storage", who) for feature in ("resources", "provisioning")}
+        return {(feature, "Datastore.Audit", "/storage", who) for feature in asking}
 
     assert missing(rights(without, user=on(root=READING - {"Datastore.Audit"}))) == told_by("user")
     assert missing(rights(without, user=on(root=READING))) == told_by("token")
