@@ -3,8 +3,8 @@
 Bounded: an answer is kept for a while, few are read at once, and each read has its time. What cannot be read leaves the
 rest as it is and says why.
 
-Backups Proxmox VE shows to those who may restore them: to others it answers 200 without them, so none seen is never told
-as none there.
+Backups Proxmox VE shows to those who may restore them: to others it answers 200 without them, so none seen is never
+told as none there.
 
 Settings that could carry a secret are withheld and only named: what is shown is a list of the harmless ones, because
 Proxmox VE keeps adding settings (environments of containers, arguments of QEMU, passwords of cloud-init).
