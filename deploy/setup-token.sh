@@ -69,7 +69,7 @@ roles_of() { case $1 in provision) each 'watch-provision%s' '' -storage -network
 privileges() {
     case $1 in
         watch-monitor)
-            printf 'Sys.Audit VM.Audit Datastore.Audit Pool.Audit'
+            printf 'Sys.Audit VM.Audit Datastore.Audit Pool.Audit SDN.Audit'
             [[ $notifications == no ]] || printf ' Mapping.Audit'
             # What 8 has for guest agents, VM.Monitor, also runs commands in guests; 9 has a right for reading alone.
             ((version < 9)) || printf ' VM.GuestAgent.Audit'

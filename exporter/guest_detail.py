@@ -1,7 +1,10 @@
-"""One guest with what the collectors do not keep: its settings, snapshots, tasks and addresses, read when asked for.
+"""One guest with what the collectors do not keep: settings, snapshots, tasks, addresses, backups, read when asked for.
 
 Bounded: an answer is kept for a while, few are read at once, and each read has its time. What cannot be read leaves the
 rest as it is and says why.
+
+Backups Proxmox VE shows to those who may restore them: to others it answers 200 without them, so none seen is never
+told as none there.
 
 Settings that could carry a secret are withheld and only named: what is shown is a list of the harmless ones, because
 Proxmox VE keeps adding settings (environments of containers, arguments of QEMU, passwords of cloud-init).
@@ -13,15 +16,16 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from pvewatch.inventory import AddressEntry, GuestDetail, GuestEntry, SnapshotEntry, TaskEntry
+from exporter.snapshot import View
+from pvewatch.inventory import AddressEntry, BackupEntry, GuestDetail, GuestEntry, SnapshotEntry, TaskEntry
 from pvewatch.pve.addresses import configured_cards, reported_cards
 from pvewatch.pve.client import PveClient
 from pvewatch.pve.errors import PveError
-from pvewatch.pve.parsers import WrongShape, flag, mapping, number, rows, text
+from pvewatch.pve.parsers import WrongShape, amount, flag, mapping, number, rows, text
 
 KEEP_SECONDS = 30.0
 KEPT_GUESTS = 500
@@ -31,7 +35,14 @@ READ_SECONDS = 10.0
 CALL_SECONDS = 8.0
 TASKS = 50
 MOST_ROWS = 500
+MOST_BACKUP_STORAGES = 8
 MOST_CHARACTERS = 8192
+
+NO_BACKUPS_SEEN = (
+    "none seen; Proxmox VE shows backups only to a token with Datastore.AllocateSpace on the storage and VM.Backup on"
+    " the guest, which a read-only token lacks"
+)
+NO_BACKUP_STORAGE = "not asked: the token sees no available storage for backups on the guest's node"
 
 # qemu-server src/PVE/QemuServer.pm and pve-container src/PVE/LXC/Config.pm, the schemas of a guest's settings.
 _HARMLESS = re.compile(
@@ -58,8 +69,8 @@ class GuestReader:
         self._kept: OrderedDict[tuple[str, str], GuestDetail] = OrderedDict()
         self._reading: dict[tuple[str, str], threading.Event] = {}
 
-    def read(self, client: PveClient, guest: GuestEntry) -> GuestDetail:
-        """What there is to know of this guest now. Raises ReaderBusy."""
+    def read(self, client: PveClient, guest: GuestEntry, storages: Sequence[str] = ()) -> GuestDetail:
+        """What there is to know of this guest now; `storages` are asked for its backups. Raises ReaderBusy."""
         key = (guest.cluster, guest.id)
         with self._lock:
             kept = self._kept.get(key)
@@ -79,7 +90,7 @@ class GuestReader:
                 raise ReaderBusy
             return found.model_copy(update={"guest": guest})
         try:
-            answer = _read(client, guest, self._clock)
+            answer = _read(client, guest, storages, self._clock)
             with self._lock:
                 self._kept[key] = answer
                 self._kept.move_to_end(key)
@@ -91,7 +102,17 @@ class GuestReader:
                 self._reading.pop(key).set()
 
 
-def _read(client: PveClient, guest: GuestEntry, clock: Callable[[], float]) -> GuestDetail:
+def backup_storages(view: View, node: str) -> tuple[str, ...]:
+    """The node's available storages that hold backups, by name; at most MOST_BACKUP_STORAGES."""
+    found = sorted(
+        storage.storage
+        for storage in (view.resources.storages if view.resources else ())
+        if storage.node == node and storage.status == "available" and "backup" in storage.content
+    )
+    return tuple(found[:MOST_BACKUP_STORAGES])
+
+
+def _read(client: PveClient, guest: GuestEntry, storages: Sequence[str], clock: Callable[[], float]) -> GuestDetail:
     deadline = time.monotonic() + READ_SECONDS
     found: dict[str, Any] = {}
     errors: dict[str, str] = {}
@@ -116,6 +137,11 @@ def _read(client: PveClient, guest: GuestEntry, clock: Callable[[], float]) -> G
             errors[name] = str(error)
         except WrongShape as error:
             errors[name] = f"Proxmox VE gave an answer of another form: {error}"
+    backups, missing = _backups(client, guest, storages, deadline)
+    if backups:
+        found["backups"] = backups
+    if missing:
+        errors["backups"] = missing
     known: Mapping[str, Any] = found.pop("configuration", {})
     shown = {key: value for key, value in sorted(known.items()) if _HARMLESS.fullmatch(str(key)) and _is_plain(value)}
     if known:
@@ -166,6 +192,48 @@ def _tasks(client: PveClient, guest: GuestEntry) -> list[TaskEntry]:
             ok=task.ok,
         )
         for task in client.node_tasks(guest.node, vmid=guest.vmid, limit=TASKS)
+    ]
+
+
+def _backups(
+    client: PveClient, guest: GuestEntry, storages: Sequence[str], deadline: float
+) -> tuple[list[BackupEntry], str | None]:
+    """Newest first, with why they may not be all; a storage that fails leaves the others."""
+    found: list[BackupEntry] = []
+    problems: list[str] = []
+    for storage in storages:
+        if time.monotonic() > deadline:
+            problems.append(f"{storage} not asked: the others took more than {READ_SECONDS:.0f} s")
+            continue
+        try:
+            data = client.read(
+                "/nodes/{node}/storage/{storage}/content",
+                {"content": "backup", "vmid": guest.vmid},
+                node=guest.node,
+                storage=storage,
+            )
+            found += _backups_in(data, guest, storage)
+        except PveError as error:
+            problems.append(f"{storage}: {error}")
+        except WrongShape as error:
+            problems.append(f"{storage}: Proxmox VE gave an answer of another form: {error}")
+    found.sort(key=lambda entry: (-(entry.taken_at or 0.0), entry.volid))
+    if not storages:
+        problems.append(NO_BACKUP_STORAGE)
+    elif not found and len(problems) < len(storages):
+        problems.append(NO_BACKUPS_SEEN)
+    return found[:MOST_ROWS], "; ".join(problems) or None
+
+
+def _backups_in(data: object, guest: GuestEntry, storage: str) -> list[BackupEntry]:
+    """Of this guest only: a VMID may have been that of a guest of the other kind before."""
+    return [
+        BackupEntry(volid=volid, taken_at=number(row.get("ctime")), size_bytes=amount(row.get("size")), storage=storage)
+        for row in rows(data)
+        if (volid := text(row.get("volid"))) is not None
+        and row.get("content") == "backup"
+        and number(row.get("vmid")) == guest.vmid
+        and row.get("subtype") in (None, guest.kind)
     ]
 
 

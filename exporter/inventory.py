@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from exporter import inventory_provisioning
 from exporter.collectors.addresses import reported
 from exporter.discovery import Reported, addresses_of, probe_entries
 from exporter.expectations import expected_running
@@ -67,6 +68,7 @@ def _cluster(
                 cpu_ratio=node.cpu_ratio,
                 memory_used_bytes=node.memory_used_bytes,
                 memory_limit_bytes=node.memory_limit_bytes,
+                **inventory_provisioning.of_node(view, node.name, now),
             )
             for node in (resources.nodes if resources else ())
         ],
@@ -86,6 +88,8 @@ def _cluster(
             )
             for storage in (resources.storages if resources else ())
         ],
+        templates=inventory_provisioning.templates(view),
+        appliances=inventory_provisioning.appliances(view),
     )
 
 

@@ -15,7 +15,7 @@ from exporter.collectors import COLLECTORS
 from exporter.collectors.selection import selected
 from exporter.discovery import Discovery, Watched
 from exporter.exposition import Metric, Page
-from exporter.guest_detail import CALL_SECONDS, GuestReader
+from exporter.guest_detail import CALL_SECONDS, GuestReader, backup_storages
 from exporter.heartbeats.http import HeartbeatApp
 from exporter.heartbeats.keys import HeartbeatKeys
 from exporter.heartbeats.page import HeartbeatPage
@@ -242,17 +242,20 @@ class Exporter:
         watched = self._watched.get(cluster)
         if watched is None:
             return None
+        view = watched.snapshot.view()
         entry = inventory.find_guest(
             cluster,
             kind,
             vmid,
-            watched.snapshot.view(),
+            view,
             self.heartbeats,
             self.settings,
             self._clock(),
             self._heartbeat_keys.current_key_id,
         )
-        return None if entry is None else self._guest_reader.read(watched.on_demand, entry)
+        if entry is None:
+            return None
+        return self._guest_reader.read(watched.on_demand, entry, backup_storages(view, entry.node))
 
     def _watch(
         self, group: Group, identity: tuple[object, ...], settings: ExporterSettings, before: _Watched | None

@@ -115,11 +115,21 @@ class AddressEntry(_Entry):
     source: Literal["guest", "configuration"]
 
 
+class BackupEntry(_Entry):
+    """A backup of a guest; `taken_at` is unix seconds, `volid` such as `nas:backup/vzdump-qemu-100-….vma.zst`."""
+
+    volid: str
+    taken_at: float | None = None
+    size_bytes: float | None = None
+    storage: str
+
+
 class GuestDetail(_Entry):
     """One guest with all that was read for this purpose at `read_at` (unix seconds).
 
     What could not be read is None, and `errors` says why, by the name of the field. `configuration` holds the settings
-    that cannot carry a secret; the others are named in `withheld`.
+    that cannot carry a secret; the others are named in `withheld`. `backups` is never empty: Proxmox VE hides them from
+    who may not restore them, so with none seen it is None. With some seen there may be others.
     """
 
     read_at: float
@@ -129,11 +139,45 @@ class GuestDetail(_Entry):
     snapshots: list[SnapshotEntry] | None = None
     tasks: list[TaskEntry] | None = None
     addresses: list[AddressEntry] | None = None
+    backups: list[BackupEntry] | None = None
     errors: dict[str, str] = Field(default_factory=dict)
 
 
+class BridgeEntry(_Entry):
+    """A bridge that guests' network cards can be joined to. `type` is bridge, OVSBridge or, of the SDN, vnet."""
+
+    name: str
+    type: str
+    active: bool
+
+
+class TemplateEntry(_Entry):
+    """A container template. One on a shared storage stands once, with the node that was asked."""
+
+    volid: str
+    storage: str
+    node: str
+    size_bytes: float | None = None
+
+
+class ApplianceEntry(_Entry):
+    """A container template that could be downloaded; `template` is the file's name."""
+
+    template: str
+    os: str | None = None
+    version: str | None = None
+    section: str | None = None
+    headline: str | None = None
+    architecture: str | None = None
+
+
 class NodeEntry(_Entry):
-    """A node of a cluster; `status` is online, offline or unknown."""
+    """A node of a cluster; `status` is online, offline or unknown.
+
+    `bridges` is None where it is not known. Since PVE 8 a token without SDN.Audit or SDN.Use is shown none, so an empty
+    list is not "no bridges". `provisioning_age_seconds` is the age of bridges, templates and appliances,
+    `provisioning_error` says why not all of them could be read.
+    """
 
     name: str
     status: str
@@ -141,6 +185,9 @@ class NodeEntry(_Entry):
     cpu_ratio: float | None = None
     memory_used_bytes: float | None = None
     memory_limit_bytes: float | None = None
+    bridges: list[BridgeEntry] | None = None
+    provisioning_age_seconds: float | None = None
+    provisioning_error: str | None = None
 
 
 class StorageEntry(_Entry):
@@ -160,6 +207,7 @@ class ClusterEntry(_Entry):
 
     `members` are the configured names that turned out to be this cluster (its own name first); `age_seconds` is the
     age of the guests' figures, None when there are none; `error` says why the newest attempt failed.
+    `templates` and `appliances` are None where no node has told; their age is that of the nodes' `provisioning`.
     """
 
     name: str
@@ -172,6 +220,8 @@ class ClusterEntry(_Entry):
     nodes: list[NodeEntry] = Field(default_factory=list)
     guests: list[GuestEntry] = Field(default_factory=list)
     storages: list[StorageEntry] = Field(default_factory=list)
+    templates: list[TemplateEntry] | None = None
+    appliances: list[ApplianceEntry] | None = None
 
 
 class Inventory(_Entry):

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from pvewatch.pve import parsers_access, parsers_cluster, parsers_disks, parsers_node
+from pvewatch.pve import parsers_access, parsers_cluster, parsers_disks, parsers_node, parsers_provisioning
 from pvewatch.pve.models import AclRow, Number, Roles
 from pvewatch.pve.models_cluster import (
     BackupJob,
@@ -19,6 +19,7 @@ from pvewatch.pve.models_cluster import (
 )
 from pvewatch.pve.models_disks import CephStatus, NodeDisks, NodeThinPools, NodeZfs
 from pvewatch.pve.models_node import NodeCertificates, NodeHistory, NodeServices, Subscription
+from pvewatch.pve.models_provisioning import Appliance, Bridge, ContainerTemplate
 
 _Parsed = TypeVar("_Parsed")
 
@@ -114,6 +115,25 @@ class MonitoringCalls(ABC):
     def thin_pools(self, node: str) -> NodeThinPools:
         """`GET /nodes/{node}/disks/lvmthin`. Needs Sys.Audit on /."""
         return self._get("/nodes/{node}/disks/lvmthin", lambda data: parsers_disks.thin_pools(data, node), node=node)
+
+    def bridges(self, node: str) -> tuple[Bridge, ...]:
+        """`GET /nodes/{node}/network`: only bridges with SDN.Audit or SDN.Use on their zone, 200 also without any."""
+        params = {"type": "any_bridge"}
+        return self._get("/nodes/{node}/network", parsers_provisioning.bridges, params, node=node)
+
+    def container_templates(self, node: str, storage: str) -> tuple[ContainerTemplate, ...]:
+        """`GET /nodes/{node}/storage/{storage}/content`. Needs Datastore.Audit on the storage."""
+        return self._get(
+            "/nodes/{node}/storage/{storage}/content",
+            lambda data: parsers_provisioning.container_templates(data, storage),
+            {"content": "vztmpl"},
+            node=node,
+            storage=storage,
+        )
+
+    def appliances(self, node: str) -> tuple[Appliance, ...]:
+        """`GET /nodes/{node}/aplinfo`: what the node could download, out of its own index. Any token may."""
+        return self._get("/nodes/{node}/aplinfo", parsers_provisioning.appliances, node=node)
 
     def ceph_status(self, node: str = "") -> CephStatus:
         """`GET /cluster/ceph/status`, or what that `node` says. Needs Sys.Audit or Datastore.Audit on /.

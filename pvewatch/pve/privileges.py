@@ -164,6 +164,25 @@ NEEDS: tuple[Need, ...] = (
     _of_node("disks", "/nodes/{node}/disks/list", loss="no health and wear of disks"),
     _cluster_wide("zfs", "/nodes/{node}/disks/zfs", loss="no ZFS pools"),
     _cluster_wide("thin_pools", "/nodes/{node}/disks/lvmthin", loss="no LVM thin pools, and no metadata of them"),
+    # The zone of a node's own bridges is /sdn/zones/localnetwork; /access/permissions names /sdn only.
+    _monitor(
+        "provisioning",
+        ("/nodes/{node}/network",),
+        "SDN.Audit",
+        "/sdn",
+        "Proxmox VE hides the bridges, as if there were none",
+        refused=False,
+        since=8,
+    ),
+    _monitor("provisioning", ("/nodes/{node}/network",), before=8),
+    _monitor(
+        "provisioning",
+        ("/nodes/{node}/storage/{storage}/content",),
+        "Datastore.Audit",
+        "/storage/{storage}",
+        "no container templates of the storage",
+    ),
+    _monitor("provisioning", ("/nodes/{node}/aplinfo",)),
     _of_guest("config", f"{_GUEST}/config", loss="not known whether guests start at boot, and their agent's switch"),
     _of_guest(
         "guest_activity",
@@ -206,6 +225,14 @@ NEEDS: tuple[Need, ...] = (
         "/nodes/{node}",
         "the action API's page of a guest shows no tasks of other users",
         refused=False,
+    ),
+    _monitor(
+        "guest details",
+        ("/nodes/{node}/storage/{storage}/content",),
+        "Datastore.Audit",
+        "/storage/{storage}",
+        "a guest in the inventory has no backups; what Proxmox VE shows of them takes Datastore.AllocateSpace on the"
+        " storage and VM.Backup on the guest as well, which a reading role leaves out",
     ),
     *_of_agent(
         "guest details",

@@ -23,6 +23,7 @@ from pvewatch.simulator import (
     endpoints_guest_details,
     endpoints_guests,
     endpoints_nodes,
+    endpoints_provisioning,
 )
 from pvewatch.simulator.answers import Refusal
 from pvewatch.simulator.cluster import Cluster
@@ -43,6 +44,7 @@ ROUTES = (
     *endpoints_guests.ROUTES,
     *endpoints_guest_details.ROUTES,
     *endpoints_addresses.ROUTES,
+    *endpoints_provisioning.ROUTES,
 )
 
 

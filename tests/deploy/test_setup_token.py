@@ -14,7 +14,7 @@ from pvewatch.pve.privileges import ROLE_NAMES, role
 from tests.deploy.pve_host import SCRIPT, PveHost
 
 ALL = ("--pool", "web", "--storage", "local", "--bridge", "vmbr0", "--node", "pve1")
-MONITOR = ["Sys.Audit", "VM.Audit", "Datastore.Audit", "Pool.Audit"]
+MONITOR = ["Sys.Audit", "VM.Audit", "Datastore.Audit", "Pool.Audit", "SDN.Audit"]
 PROVISION = [
     *("VM.Audit", "VM.Allocate", "VM.Config.Disk", "VM.Config.CPU", "VM.Config.Memory", "VM.Config.Network"),
     *("VM.Config.Options", "VM.PowerMgmt", "VM.Clone", "Pool.Audit"),

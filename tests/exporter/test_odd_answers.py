@@ -25,6 +25,7 @@ from pvewatch.pve.errors import BadAnswer, Rejected
 from tests.exporter.conftest import RECORDED_AT, recorded
 from tests.exporter.test_golden import LINT_EXCEPTIONS, promtool
 from tests.pve.disk_answers import CEPH, THIN_POOL, ZFS_POOL
+from tests.pve.provisioning_answers import APPLIANCE
 
 # Texts in which PVE writes numbers; digits of other scripts, and more of them than fit, are digits too.
 DIGITS = st.text("0123456789²٣", min_size=1, max_size=25)
@@ -57,10 +58,12 @@ NAMES = {
     "/nodes/{node}/certificates/info": "as-auditor-node-certs",
     "/nodes/{node}/lxc": "lxc-list",
     "/nodes/{node}/netstat": "node-netstat",
+    "/nodes/{node}/network": "node-network",
     "/nodes/{node}/qemu": "c3-pve2-qemu",
     "/nodes/{node}/rrddata": "node-rrddata-hour",
     "/nodes/{node}/services": "c3-pve2-services",
     "/nodes/{node}/status": "as-auditor-node-status",
+    "/nodes/{node}/storage/{storage}/content": "as-auditor-storage-content",
     "/nodes/{node}/subscription": "as-auditor-node-subscription",
     "/nodes/{node}/time": "node-time",
     "/nodes/{node}/{kind}/{vmid}/config": "qemu-100-config",
@@ -81,6 +84,7 @@ UNRECORDED = {
     "/nodes/{node}/disks/zfs": [ZFS_POOL],
     "/nodes/{node}/disks/lvmthin": [THIN_POOL],
     "/cluster/ceph/status": CEPH,
+    "/nodes/{node}/aplinfo": [APPLIANCE],
 }
 # What 9.2 answers in another shape, or does not answer in 8.4 at all.
 NEWER = {

@@ -131,7 +131,7 @@ def test_no_secret_is_ever_printed(simulator: Simulator, tmp_path: Path) -> None
 
 def test_whether_user_or_token_lacks_a_privilege_is_asked_of_proxmox(simulator: Simulator, tmp_path: Path) -> None:
     assert simulator.cluster is not None
-    reading = AclEntry("/", frozenset({"Sys.Audit", "VM.Audit", "Pool.Audit"}))
+    reading = AclEntry("/", frozenset({"Sys.Audit", "VM.Audit", "Pool.Audit", "SDN.Audit"}))
     simulator.cluster.tokens += (Token("pvewatch@pve!narrow", "a-secret", (reading,)),)
     simulator.details["tokens"]["narrow"] = {"id": "pvewatch@pve!narrow", "secret": "a-secret"}
 

@@ -24,7 +24,7 @@ from pvewatch.pve.privileges import calls_of, needs, role
 from pvewatch.simulator.permissions import AclEntry, Token
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
-READING = frozenset({"Sys.Audit", "VM.Audit", "Datastore.Audit", "Pool.Audit"})
+READING = frozenset({"Sys.Audit", "VM.Audit", "Datastore.Audit", "Pool.Audit", "SDN.Audit"})
 # `pveum` on 8.4.21 and 9.2.11 was given these and accepted them.
 COMMAND = re.compile(
     r'pveum role (add [\w-]+ --privs "[\w. ]+"|modify [\w-]+ --privs "[\w. ]+" --append 1)'
@@ -82,14 +82,15 @@ def test_a_role_names_only_privileges_that_its_version_knows() -> None:
 def test_the_user_lacks_it_when_the_user_may_not_and_the_token_when_only_the_token_may_not() -> None:
     without = on(root=READING - {"Datastore.Audit"})
 
-    assert missing(rights(without, user=on(root=READING - {"Datastore.Audit"}))) == {
-        ("resources", "Datastore.Audit", "/storage", "user")
-    }
-    assert missing(rights(without, user=on(root=READING))) == {("resources", "Datastore.Audit", "/storage", "token")}
-    assert missing(rights(without, user=on(root=READING - {"Datastore.Audit"}, storage_nfs=READING))) == {
-        ("resources", "Datastore.Audit", "/storage", "both")
-    }
-    assert missing(rights(without)) == {("resources", "Datastore.Audit", "/storage", "unknown")}
+    asking = ("resources", "provisioning", "guest details")
+
+    def told_by(who: str) -> set[tuple[str, str, str, str]]:
+        return {(feature, "Datastore.Audit", "/storage", who) for feature in asking}
+
+    assert missing(rights(without, user=on(root=READING - {"Datastore.Audit"}))) == told_by("user")
+    assert missing(rights(without, user=on(root=READING))) == told_by("token")
+    assert missing(rights(without, user=on(root=READING - {"Datastore.Audit"}, storage_nfs=READING))) == told_by("both")
+    assert missing(rights(without)) == told_by("unknown")
 
 
 def test_the_token_alone_is_given_the_role_when_its_user_has_it() -> None:
@@ -97,7 +98,7 @@ def test_the_token_alone_is_given_the_role_when_its_user_has_it() -> None:
     remedy = next(found.remedy for found in judge_features(of) if found.lacking)
 
     assert remedy.splitlines() == [
-        'pveum role add watch-monitor --privs "Sys.Audit VM.Audit Datastore.Audit Pool.Audit"',
+        'pveum role add watch-monitor --privs "Sys.Audit VM.Audit Datastore.Audit Pool.Audit SDN.Audit"',
         "pveum acl modify / --tokens 'mon@pve!t' --roles watch-monitor",
     ]
 
