@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +15,9 @@ from exporter.service import Exporter
 from pvewatch.config import Cluster, ExporterSettings, HostPort, Secret, Settings, TokenRef
 from pvewatch.pve.grouping import Group
 from tests.pve.conftest import Answer, FakeHost
+
+if TYPE_CHECKING:
+    from tests.exporter.running import Running
 
 RECORDED = "recorded-8.4"
 TOKEN_SECRET = "4f6c1d8e-not-to-be-seen"
@@ -181,3 +184,14 @@ def make_bench(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.fixture
 def bench(pve: RecordedCluster, make_bench: Callable[..., Bench]) -> Bench:
     return make_bench(pve)
+
+
+@pytest.fixture
+def started() -> Iterator[list[Running]]:
+    """Processes to be ended after the test, whatever becomes of it."""
+    running: list[Running] = []
+    yield running
+    for one in running:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.process.wait(10)

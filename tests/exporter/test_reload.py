@@ -4,27 +4,15 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 import requests
 
 from pvewatch.config import HostPort
 from tests.exporter.conftest import RecordedCluster
-from tests.exporter.test_main import Running, free_port
+from tests.exporter.running import Running, free_port
 
 SHOWN = 'pve_guest_status{cluster="lab0",id="qemu/100",status="running"} 1'
-
-
-@pytest.fixture
-def started() -> Iterator[list[Running]]:
-    running: list[Running] = []
-    yield running
-    for one in running:
-        if one.process.poll() is None:
-            one.process.kill()
-            one.process.wait(10)
 
 
 class Scraper(threading.Thread):
