@@ -136,6 +136,7 @@ How to read it:
 - MB are 1,000,000 bytes of resident memory, at its peak, after every guest has been read by every collector. For
   that the exporter is started with a faster sweep of the guests, as the ordinary one is spread over an hour; the rest
   is measured at its ordinary pace.
+- The exporter keeps to one core by itself. What it is measured with, senders and simulator, shares all cores with it.
 - Heartbeats are sent by another process at a steady rate over 64 connections that stay open, without TLS. They
   count when they are acknowledged, which is after they are on disk; waiting counts from the moment a heartbeat was
   due to be sent. Agents open a connection for each heartbeat: what their TLS costs is not in these figures. For the

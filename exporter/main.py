@@ -18,6 +18,7 @@ from collections.abc import Callable
 from exporter.enrolment_http import create_blueprint as create_enrolment
 from exporter.heartbeats.store import StoreUnusable
 from exporter.http import create_app
+from exporter.one_core import keep as keep_on_one_core
 from exporter.peer import alone
 from exporter.peer.endpoint import Peer, observer
 from exporter.service import Exporter
@@ -56,6 +57,7 @@ def run(settings: Settings, load: Callable[[], Settings] | None = None) -> None:
         signal.signal(name, lambda *_: stop.set())
     # From the first moment on: unheard, the signal would end the process.
     signal.signal(signal.SIGHUP, lambda *_: reload_wanted.set())
+    keep_on_one_core(stop)
     for cluster in settings.clusters:
         if not cluster.verify_tls:
             _log.warning("%s: verify_tls is off, so whoever is on the network can take its token", cluster.name)

@@ -35,6 +35,10 @@ SIGHUP lets a running exporter read the file again: clusters that are new, chang
 others are watched on without a gap. A file with a mistake changes nothing; the log says which. Everything else takes
 effect at the next start.
 
+The exporter keeps all its threads on one processor core, whichever is idle among those that it may use, and looks for
+a better one every minute. Which it may use is decided outside, before it starts: `taskset`, systemd's `CPUAffinity=`, a
+cpuset.
+
 Every setting outside `clusters` can also come from the environment: `PVEWATCH_<SECTION>_<SETTING>`, for example
 `PVEWATCH_EXPORTER_LISTEN` or `PVEWATCH_DATA_DIR`; lists are separated by commas. It overrides the file.
 
