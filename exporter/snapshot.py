@@ -50,10 +50,11 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class ConfigReading:
-    """A guest's configuration and when it was read (unix seconds)."""
+    """A guest's configuration, when it was read (unix seconds), and how long the guest had then been running."""
 
     config: GuestConfig
     read_at: float
+    uptime_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

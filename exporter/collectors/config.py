@@ -4,10 +4,11 @@
     pve_guest_agent_enabled{cluster="home",id="qemu/100"} 0
     pve_guest_protection{cluster="home",id="qemu/100"} 0
 
-By hand: `pvesh get /nodes/pve1/qemu/100/config`. Needs VM.Audit on the guest.
+By hand: `pvesh get /nodes/pve1/qemu/100/config --current 1`. Needs VM.Audit on the guest.
 
-One call for each guest is the dearest thing the exporter does, so it is spread over time: new guests soon, the others
-again after config_interval_seconds, and never more than a few at once.
+One call for each guest is the dearest thing the exporter does, so it is spread over time: soon for guests that are new,
+or were started or stopped, because changes may have waited for that; the others again after config_interval_seconds;
+and never more than a few at once.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def read(request: Request) -> GuestConfigs:
             problem = error
             refused[guest.id] = request.now
             continue
-        known[guest.id] = ConfigReading(config, request.now)
+        known[guest.id] = ConfigReading(config, request.now, _uptime(guest))
     keep = keep_seconds(request.settings)
     answer = GuestConfigs(
         {key: reading for key, reading in known.items() if request.now - reading.read_at <= keep}, refused
@@ -81,11 +82,26 @@ def _known(guests: Sequence[Guest], previous: GuestConfigs | None, view: View) -
 
 def _due(guests: Sequence[Guest], known: dict[str, ConfigReading], request: Request) -> list[Guest]:
     nodes = max(1, len(request.view.resources.nodes) if request.view.resources else 1)
-    new = [guest for guest in guests if guest.id not in known]
+    new = [guest for guest in guests if guest.id not in known or _was_switched(guest, known[guest.id])]
+    soon = {guest.id for guest in new}
     limit = _every(request.settings)
-    old = [guest for guest in guests if guest.id in known and request.now - known[guest.id].read_at >= limit]
+    old = [guest for guest in guests if guest.id not in soon and request.now - known[guest.id].read_at >= limit]
     old.sort(key=lambda guest: known[guest.id].read_at)
     return new[: math.ceil(NEW_GUESTS_PER_RUN / nodes)] + old[: math.ceil(KNOWN_GUESTS_PER_RUN / nodes)]
+
+
+def _was_switched(guest: Guest, reading: ConfigReading) -> bool:
+    """Whether the guest was started or stopped since its configuration was read; figures that stand still say no."""
+    uptime = _uptime(guest)
+    if uptime > 0:
+        return uptime < reading.uptime_seconds or reading.uptime_seconds == 0
+    # Read while it is stopped, so that its next start is seen however soon that comes.
+    return guest.status == "stopped" and reading.uptime_seconds > 0
+
+
+def _uptime(guest: Guest) -> float:
+    """Seconds since it was started; 0 for one that is stopped, or of which nothing is known now."""
+    return 0.0 if guest.status == "stopped" else guest.uptime_seconds or 0.0
 
 
 def _every(settings: ExporterSettings) -> float:

@@ -35,8 +35,8 @@ from pvewatch.simulator.routes import Request
 _TROUBLE = frozenset({"noquorum", "outage", "after"})
 _PASSING = frozenset({"locked", "paused", "stopped", "coldstart", "suspended", "wrong"})
 _REFERENCE = ("GET", "/cluster/resources", frozenset[tuple[str, str]]())
-# What else is listed is told apart by whoever reads it.
-_NARROWING = frozenset({("type", "any_bridge"), ("content", "vztmpl")})
+# What else is listed is told apart by whoever reads it. No guest that was recorded had changes waiting for its start.
+_NARROWING = frozenset({("type", "any_bridge"), ("content", "vztmpl"), ("current", "1")})
 _Key = tuple[str, str, frozenset[tuple[str, str]]]
 
 

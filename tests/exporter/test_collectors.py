@@ -286,6 +286,38 @@ def test_a_configuration_is_not_asked_again_before_it_is_due(
     assert pve.asked("/qemu/100/config") == 2
 
 
+def test_a_guest_that_was_started_meanwhile_is_asked_at_once_as_changes_may_have_waited_for_that(
+    pve: RecordedCluster, make_bench: Make, clock: Clock
+) -> None:
+    bench = make_bench(pve)
+    pve.row("qemu/100", uptime=5000)
+    bench.poll()
+    for status, uptime, asked in (
+        ("running", 5010, 1),
+        ("running", 7, 2),
+        ("running", 7, 2),  # figures that stand still
+        ("unknown", None, 2),
+        ("running", 27, 2),
+        ("stopped", 0, 3),
+        ("stopped", 0, 3),
+        ("running", 30, 4),
+        ("running", 40, 4),
+    ):
+        pve.row("qemu/100", uptime=uptime, status=status)
+        clock.now += 10
+        bench.poll()
+        assert pve.asked("/qemu/100/config") == asked, (status, uptime)
+
+
+def test_of_a_vm_what_it_runs_with_counts_and_not_what_waits_for_its_next_start(
+    pve: RecordedCluster, bench: Bench
+) -> None:
+    bench.poll()
+    asked = [path for _, path, _ in pve.host.asked if path.partition("?")[0].endswith("/config")]
+    assert "/nodes/pve1/qemu/100/config?current=1" in asked
+    assert "/nodes/pve1/lxc/200/config" in asked
+
+
 def test_a_guest_that_starts_at_boot_should_run(pve: RecordedCluster, bench: Bench) -> None:
     pve.answers["/nodes/pve1/qemu/101/config"] = Answer(body=b'{"data":{"onboot":1}}')
     bench.poll()

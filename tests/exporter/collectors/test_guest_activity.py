@@ -168,5 +168,5 @@ def test_a_guest_whose_configuration_is_forbidden_does_not_take_the_turn_of_othe
     clock.now += 30
     bench.poll()
     asked = [path for _, path, _ in lists.host.asked]
-    assert asked.count("/nodes/pve1/qemu/100/config") == 1
+    assert asked.count("/nodes/pve1/qemu/100/config?current=1") == 1
     assert bench.value("pve_guest_protection", id="lxc/200") == 0
