@@ -151,14 +151,10 @@ class PveClient(MonitoringCalls):
         return self._get("/nodes/{node}/status", lambda data: parsers.node_status(data, node), node=node)
 
     def guest_config(self, node: str, kind: GuestKind, vmid: int) -> GuestConfig:
-        """`GET /nodes/{node}/{kind}/{vmid}/config`. Needs VM.Audit on the guest.
-
-        Of a VM what it runs with (`current`, by the API reference); without, changes that wait for its next start would
-        count as made, its SMBIOS UUID among them.
-        """
-        params = {"current": 1} if kind == "qemu" else {}
-        template = "/nodes/{node}/{kind}/{vmid}/config"
-        return self._get(template, parsers.guest_config, params, node=node, kind=kind, vmid=vmid)
+        """`GET /nodes/{node}/{kind}/{vmid}/config`. Needs VM.Audit on the guest."""
+        # Else changes that wait for the VM's next start would count as made (by the API reference), its UUID's too.
+        now, path = {"current": 1} if kind == "qemu" else {}, "/nodes/{node}/{kind}/{vmid}/config"
+        return self._get(path, parsers.guest_config, now, node=node, kind=kind, vmid=vmid)
 
     def guest_addresses(self, node: str, kind: GuestKind, vmid: int) -> tuple[str, ...]:
         """A running guest's addresses as its own system reports them.
