@@ -153,8 +153,8 @@ class PveClient(MonitoringCalls):
     def guest_config(self, node: str, kind: GuestKind, vmid: int) -> GuestConfig:
         """`GET /nodes/{node}/{kind}/{vmid}/config`. Needs VM.Audit on the guest."""
         # Else changes that wait for the VM's next start would count as made (by the API reference), its UUID's too.
-        now, path = {"current": 1} if kind == "qemu" else {}, "/nodes/{node}/{kind}/{vmid}/config"
-        return self._get(path, parsers.guest_config, now, node=node, kind=kind, vmid=vmid)
+        params, path = {"current": 1} if kind == "qemu" else {}, "/nodes/{node}/{kind}/{vmid}/config"
+        return self._get(path, parsers.guest_config, params, node=node, kind=kind, vmid=vmid)
 
     def guest_addresses(self, node: str, kind: GuestKind, vmid: int) -> tuple[str, ...]:
         """A running guest's addresses as its own system reports them.

@@ -117,7 +117,7 @@ def test_it_looks_again_for_a_core_as_long_as_it_runs(
                 thread.join(30)
 
 
-def test_cores_that_the_administrator_took_away_stay_unused(tmp_path: Path) -> None:
+def test_cores_that_the_administrator_took_away_stay_unused() -> None:
     only = max(os.sched_getaffinity(0))
     program = (
         "import os, threading\nfrom exporter.one_core import keep\n"
